@@ -1,0 +1,112 @@
+//! How a client reads one frame of the broker.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::codec::{Codec, FrameError};
+use crate::msgpack::{self, Blob, TranscodedJson};
+use crate::payload::{Payload, PayloadKind};
+use crate::push::{Event, MessagePush};
+use crate::reply::{Connected, ErrorReply, Position, Reply, ReplyBody, Subscribed, Unsubscribed};
+
+/// One frame from the broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerFrame {
+    /// The answer to a command.
+    Reply(Reply),
+    /// A message of a subscription.
+    Message(MessagePush),
+    /// Anything else that the broker tells.
+    Event(Event),
+}
+
+impl ServerFrame {
+    /// Reads the content of one frame. Fields that this version does not know are passed over,
+    /// so that a newer broker can say more.
+    ///
+    /// # Errors
+    /// [`FrameError`] if the frame is not valid in `codec` or is none of the three kinds: the
+    /// broker's fault, or that of something between.
+    pub fn decode(codec: Codec, frame: &[u8]) -> Result<Self, FrameError> {
+        match codec {
+            Codec::Json => {
+                let incoming: Incoming<Box<RawValue>> = serde_json::from_slice(frame)
+                    .map_err(|e| FrameError::malformed(EXPECTED, e))?;
+                incoming.resolve(|data| Box::<str>::from(data).into_boxed_bytes().into_vec())
+            }
+            Codec::MsgPack => {
+                let incoming: Incoming<TranscodedJson> =
+                    msgpack::from_slice(frame).map_err(|e| FrameError::malformed(EXPECTED, e))?;
+                incoming.resolve(|data| data.0)
+            }
+        }
+    }
+}
+
+const EXPECTED: &str = "a reply, a message or an event";
+
+/// Every field that a frame of the broker may have.
+#[derive(Deserialize)]
+struct Incoming<D> {
+    id: Option<u64>,
+    connect: Option<Connected>,
+    subscribe: Option<Subscribed>,
+    unsubscribe: Option<Unsubscribed>,
+    publish: Option<Position>,
+    error: Option<ErrorReply>,
+    topic: Option<String>,
+    offset: Option<u64>,
+    prev: Option<u64>,
+    #[serde(
+        default = "Option::default",
+        deserialize_with = "crate::payload_field",
+        bound(deserialize = "D: Deserialize<'de>")
+    )]
+    data: Option<D>,
+    text: Option<String>,
+    base64: Option<String>,
+    bin: Option<Blob>,
+    event: Option<String>,
+}
+
+impl<D> Incoming<D> {
+    fn resolve(self, json: impl FnOnce(D) -> Vec<u8>) -> Result<ServerFrame, FrameError> {
+        if let Some(id) = self.id {
+            return Ok(ServerFrame::Reply(Reply { id, result: self.result()? }));
+        }
+        if let Some(name) = self.event {
+            let event = if name == "ping" { Event::Ping } else { Event::Unknown };
+            return Ok(ServerFrame::Event(event));
+        }
+        let (Some(topic), Some(offset)) = (self.topic, self.offset) else {
+            return Err(FrameError::malformed(EXPECTED, "it has no `id`, `event` or `topic`"));
+        };
+        let payload = match (self.data, self.text, self.base64, self.bin) {
+            (Some(data), None, None, None) => {
+                Payload::from_checked(PayloadKind::Json, json(data).into())
+            }
+            (None, Some(text), None, None) => Payload::text(text),
+            (None, None, Some(encoded), None) => Payload::binary(
+                crate::push::from_base64(&encoded)
+                    .map_err(|e| FrameError::malformed("base64", e))?,
+            ),
+            (None, None, None, Some(blob)) => Payload::binary(blob.0),
+            _ => return Err(FrameError::malformed("a message", "it needs exactly one payload")),
+        };
+        Ok(ServerFrame::Message(MessagePush { topic, offset, prev: self.prev, payload }))
+    }
+
+    fn result(self) -> Result<Result<ReplyBody, ErrorReply>, FrameError> {
+        let bodies = [
+            self.connect.map(ReplyBody::Connect),
+            self.subscribe.map(ReplyBody::Subscribe),
+            self.unsubscribe.map(ReplyBody::Unsubscribe),
+            self.publish.map(ReplyBody::Publish),
+        ];
+        match (bodies.into_iter().flatten().next(), self.error) {
+            (Some(body), None) => Ok(Ok(body)),
+            (None, Some(error)) => Ok(Err(error)),
+            _ => Err(FrameError::malformed("a reply", "it needs a result or an error")),
+        }
+    }
+}
