@@ -1,1 +1,17 @@
-//! Fanfare broker.
+//! Fanfare: a pub/sub broker over WebSocket. This is the broker as a library; `main.rs` makes a
+//! program of it.
+//!
+//! Owns all input and output: sockets, threads, HTTP, metrics and the command line. What a broker
+//! does between bytes read and bytes written is in `fanfare-engine`.
+
+mod admin;
+pub mod cli;
+mod clock;
+pub mod demo;
+mod http;
+mod net;
+mod server;
+mod shard;
+
+pub use fanfare_engine::{Limits, LimitsError};
+pub use server::{Publisher, Server, ServerConfig, StartError};

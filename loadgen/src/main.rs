@@ -1,1 +1,35 @@
-fn main() {}
+//! `loadgen`: puts load on a Fanfare broker and tells what a delivery costs.
+
+mod cli;
+mod connect;
+mod environment;
+mod fanout;
+mod feed;
+mod floor;
+mod frame;
+mod handshake;
+mod idle;
+mod latency;
+mod plan;
+mod progress;
+mod publisher;
+mod receiver;
+mod receivers;
+mod record;
+mod replay;
+mod report;
+mod server;
+mod session;
+mod stamp;
+mod table;
+mod under_test;
+mod window;
+mod worker;
+
+/// One receiver thread allocates little, but a worker's connections all at once.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    cli::run()
+}

@@ -1,1 +1,26 @@
-//! The sans-IO core of Fanfare.
+//! The sans-IO core of Fanfare: everything between bytes read and bytes written.
+//!
+//! Owns the RFC 6455 codec, connections, the topic table, fan-out, outboxes and history. Opens no
+//! socket and reads no clock: sockets are a type parameter ([`Socket`]) and time is an argument
+//! ([`Now`]), so a test or a simulation can be both.
+
+mod counters;
+mod histogram;
+mod limits;
+mod mailbox;
+mod outbox;
+mod shard;
+mod time;
+mod topics;
+pub mod ws;
+
+pub use counters::{ShardCounters, SharedCounter};
+pub use histogram::{Histogram, HistogramSnapshot};
+pub use limits::{Limits, LimitsError};
+pub use mailbox::Mailbox;
+pub use outbox::Outbox;
+pub use shard::{ConnectionKind, Key, NodeName, ReadOutcome, Shard, Socket};
+pub use time::Now;
+pub use topics::{
+    Epoch, Message, PublishError, Published, Topic, TopicSnapshot, TopicTable, WireForm,
+};

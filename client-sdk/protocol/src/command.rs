@@ -165,8 +165,8 @@ fn decode_json_frame(frame: &[u8]) -> Result<Vec<DecodedCommand>, FrameError> {
 }
 
 fn decode_json_command(raw: &RawValue) -> Result<DecodedCommand, FrameError> {
-    let envelope: Envelope<'_> = serde_json::from_str(raw.get())
-        .map_err(|e| FrameError::malformed("a JSON command", e))?;
+    let envelope: Envelope<'_> =
+        serde_json::from_str(raw.get()).map_err(|e| FrameError::malformed("a JSON command", e))?;
     let request = envelope.method.and_then(|(method, args)| match method.as_str() {
         "connect" => json_args(args).and_then(checked_connect),
         "subscribe" => json_args(args).map(Request::Subscribe),
@@ -212,15 +212,14 @@ fn decode_msgpack_command(command: &[u8]) -> Result<DecodedCommand, FrameError> 
             });
         }
     }
-    let request = method.unwrap_or_else(|| Err(no_method())).and_then(|(method, args)| {
-        match method {
+    let request =
+        method.unwrap_or_else(|| Err(no_method())).and_then(|(method, args)| match method {
             "connect" => msgpack_args(args).and_then(checked_connect),
             "subscribe" => msgpack_args(args).map(Request::Subscribe),
             "unsubscribe" => msgpack_args(args).map(Request::Unsubscribe),
             "publish" => msgpack_args::<MsgPackPublish>(args)?.checked().map(Request::Publish),
             other => Err(unknown_command(other)),
-        }
-    });
+        });
     Ok(DecodedCommand { id, request })
 }
 

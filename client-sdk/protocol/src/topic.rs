@@ -28,7 +28,9 @@ pub enum TopicError {
     #[error("a topic name has an empty level; put text before, between and after its dots")]
     EmptyLevel,
     /// The name holds this character.
-    #[error("a topic name holds {0:?}; printable characters other than space * > / ? # % are allowed")]
+    #[error(
+        "a topic name holds {0:?}; printable characters other than space * > / ? # % are allowed"
+    )]
     BadCharacter(char),
 }
 
@@ -109,7 +111,8 @@ mod tests {
 
     #[test]
     fn names_of_tickers_and_feeds_are_accepted() {
-        for name in ["stocks.AAPL", "a", "ticks.BTC-USD@binance", "news.zürich.市場", "x.y_~:=+1"] {
+        for name in ["stocks.AAPL", "a", "ticks.BTC-USD@binance", "news.zürich.市場", "x.y_~:=+1"]
+        {
             assert_eq!(TopicName::new(name).map(|n| n.to_string()), Ok(name.to_owned()));
         }
     }

@@ -1,0 +1,118 @@
+//! What one shard counts. Written by its thread alone, read by whoever scrapes.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fanfare_protocol::CloseCode;
+
+use crate::histogram::Histogram;
+
+/// A number that one thread writes and any thread reads.
+#[derive(Debug, Default)]
+pub struct SharedCounter(AtomicU64);
+
+impl SharedCounter {
+    /// The value now.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Adds `n`. Only the owning thread may call this: it is a load and a store, so that counting
+    /// costs what a plain integer costs.
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// Takes `n` away, for a gauge. Only the owning thread may call this.
+    pub fn sub(&self, n: u64) {
+        self.add(n.wrapping_neg());
+    }
+
+    /// Replaces the value. Only the owning thread may call this.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+}
+
+/// The counters and gauges of one shard, or of one other thread that publishes.
+#[derive(Debug)]
+pub struct ShardCounters {
+    /// Connections open now, closing ones included.
+    pub connections: SharedCounter,
+    /// Connections that were ever opened.
+    pub connections_opened: SharedCounter,
+    /// Connections that ended, by close code in the order of [`CloseCode::ALL`]; the last one is
+    /// for codes of the peer's own and for connections lost without a close frame.
+    closes: Box<[SharedCounter]>,
+    /// Subscriptions held now.
+    pub subscriptions: SharedCounter,
+    /// Messages published through this shard.
+    pub messages_in: SharedCounter,
+    /// Their payloads in bytes.
+    pub message_in_bytes: SharedCounter,
+    /// Messages handed to subscribers' sockets or outboxes.
+    pub messages_out: SharedCounter,
+    /// Bytes written to sockets, framing included.
+    pub bytes_out: SharedCounter,
+    /// Bytes read from sockets, framing included.
+    pub bytes_in: SharedCounter,
+    /// Bytes in all outboxes now.
+    pub outbox_bytes: SharedCounter,
+    /// Connections at or over the high-water mark now.
+    pub connections_lagging: SharedCounter,
+    /// Bytes kept of unfinished messages now.
+    pub unfinished_bytes: SharedCounter,
+    /// Write calls to sockets.
+    pub writes: SharedCounter,
+    /// Commands that were answered with an error.
+    pub command_errors: SharedCounter,
+    /// Nanoseconds that the shard's loop worked rather than waited.
+    pub busy_ns: SharedCounter,
+    /// The part of the last second that it worked, in millionths.
+    pub busy_ratio_millionths: SharedCounter,
+    /// Subscribers of each message published through this shard, on the whole node.
+    pub fanout: Histogram,
+    /// Microseconds from a publish to the write towards a subscriber, sampled.
+    pub delivery_us: Histogram,
+}
+
+impl Default for ShardCounters {
+    fn default() -> Self {
+        let closes = (0..=CloseCode::ALL.len()).map(|_| SharedCounter::default()).collect();
+        let zero = SharedCounter::default;
+        Self {
+            connections: zero(),
+            connections_opened: zero(),
+            closes,
+            subscriptions: zero(),
+            messages_in: zero(),
+            message_in_bytes: zero(),
+            messages_out: zero(),
+            bytes_out: zero(),
+            bytes_in: zero(),
+            outbox_bytes: zero(),
+            connections_lagging: zero(),
+            unfinished_bytes: zero(),
+            writes: zero(),
+            command_errors: zero(),
+            busy_ns: zero(),
+            busy_ratio_millionths: zero(),
+            fanout: Histogram::new(Histogram::FANOUT),
+            delivery_us: Histogram::new(Histogram::LATENCY_US),
+        }
+    }
+}
+
+impl ShardCounters {
+    /// Counts the end of a connection; `None` where no close frame told why.
+    pub(crate) fn count_close(&self, code: Option<CloseCode>) {
+        let known = code.and_then(|c| CloseCode::ALL.iter().position(|(known, _)| *known == c));
+        self.closes[known.unwrap_or(CloseCode::ALL.len())].add(1);
+    }
+
+    /// Connections that ended, with the label of their close code.
+    pub fn closes(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let labels = CloseCode::ALL.iter().map(|(_, label)| *label).chain(["other"]);
+        labels.zip(self.closes.iter().map(SharedCounter::get))
+    }
+}

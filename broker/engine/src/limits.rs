@@ -1,0 +1,159 @@
+//! Every maximum of the broker, with its reason. Limits of the wire itself are in the protocol
+//! crate. A value over one of these is refused with a message that names it.
+
+use crate::ws::DecodeLimits;
+
+/// What one node allows. Sizes in bytes, times in milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest message from a client. Ticks and headlines have a few hundred bytes; 64 KiB leaves
+    /// room for a batch of subscriptions and keeps what one connection can pin small.
+    pub message_bytes_max: usize,
+    /// Most empty fragments in one message: they carry nothing and cost work.
+    pub empty_fragments_max: u32,
+    /// Most control frames of one connection in one second. A client needs a pong every ping
+    /// interval; more than this is a flood.
+    pub control_frames_per_second_max: u32,
+    /// `buffered_amount` from which a connection counts as lagging.
+    pub outbox_high_water_bytes: usize,
+    /// `buffered_amount` from which a connection takes nothing more and is closed as a slow
+    /// consumer. One frame may always pass it, so the true bound is this plus one frame.
+    pub outbox_bytes_max: usize,
+    /// Most subscriptions of one connection. A page of quotes needs a few hundred.
+    pub subscriptions_per_connection_max: usize,
+    /// Most topics on the node; each costs about half a kibibyte beside its history.
+    pub topics_max: usize,
+    /// Most messages kept for each topic.
+    pub history_messages_max: usize,
+    /// Most bytes of messages kept for each topic.
+    pub history_bytes_max: usize,
+    /// Most bytes of messages kept for all topics; beyond it a topic keeps nothing new.
+    pub history_total_bytes_max: usize,
+    /// How long a message is kept.
+    pub history_age_ms: u64,
+    /// How often the broker pings each connection.
+    pub ping_interval_ms: u64,
+    /// How long after a ping a connection may stay silent.
+    pub pong_timeout_ms: u64,
+    /// How long a connection may take from the first byte to the end of its handshake, and an SDK
+    /// connection from there to its `connect` command.
+    pub handshake_timeout_ms: u64,
+    /// How long a message may stay unfinished, apart from the time that its bytes need at
+    /// [`Self::message_bytes_per_second_min`].
+    pub message_timeout_ms: u64,
+    /// Slowest rate at which a large message may arrive.
+    pub message_bytes_per_second_min: u64,
+    /// How long a closing connection may take to say goodbye.
+    pub close_timeout_ms: u64,
+    /// Messages in a shard's mailbox from which publishers are not read.
+    pub mailbox_messages_mark: usize,
+    /// Bytes of messages in a shard's mailbox from which publishers are not read.
+    pub mailbox_bytes_mark: usize,
+    /// Bytes that one shard keeps of unfinished messages of all its connections; the connection
+    /// that passes it is closed.
+    pub unfinished_bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_bytes_max: 64 * KIB,
+            empty_fragments_max: 16,
+            control_frames_per_second_max: 100,
+            outbox_high_water_bytes: 64 * KIB,
+            outbox_bytes_max: 1_024 * KIB,
+            subscriptions_per_connection_max: 4_096,
+            topics_max: 200_000,
+            history_messages_max: 100,
+            history_bytes_max: 1_024 * KIB,
+            history_total_bytes_max: 512 * 1_024 * KIB,
+            history_age_ms: 300_000,
+            ping_interval_ms: 25_000,
+            pong_timeout_ms: 10_000,
+            handshake_timeout_ms: 10_000,
+            message_timeout_ms: 10_000,
+            message_bytes_per_second_min: 64 * KIB as u64,
+            close_timeout_ms: 5_000,
+            mailbox_messages_mark: 16_384,
+            mailbox_bytes_mark: 32 * 1_024 * KIB,
+            unfinished_bytes_max: 256 * 1_024 * KIB,
+        }
+    }
+}
+
+const KIB: usize = 1_024;
+
+/// Largest [`Limits::message_bytes_max`]: a message is held in one buffer and copied into one
+/// frame for each wire form, so a larger one would stall its shard.
+pub(crate) const MESSAGE_BYTES_CEILING: usize = 64 * 1_024 * KIB;
+
+/// Why limits contradict each other. The operator's fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LimitsError {
+    /// A message would not fit the broker's buffers.
+    #[error("the message limit is {0} bytes; use 125 to {MESSAGE_BYTES_CEILING}")]
+    MessageBytes(usize),
+    /// The marks of the outbox are in the wrong order.
+    #[error("the outbox's high-water mark ({0}) must be below its hard limit ({1})")]
+    Outbox(usize, usize),
+    /// A time is zero.
+    #[error("{0} must be at least 1 ms")]
+    Zero(&'static str),
+}
+
+impl Limits {
+    /// Checks that the limits fit each other.
+    ///
+    /// # Errors
+    /// [`LimitsError`] naming the first that does not.
+    pub fn check(&self) -> Result<(), LimitsError> {
+        if !(125..=MESSAGE_BYTES_CEILING).contains(&self.message_bytes_max) {
+            return Err(LimitsError::MessageBytes(self.message_bytes_max));
+        }
+        let (high_water, max) = (self.outbox_high_water_bytes, self.outbox_bytes_max);
+        if high_water >= max {
+            return Err(LimitsError::Outbox(high_water, max));
+        }
+        let times = [
+            (self.ping_interval_ms, "ping_interval_ms"),
+            (self.pong_timeout_ms, "pong_timeout_ms"),
+            (self.handshake_timeout_ms, "handshake_timeout_ms"),
+            (self.message_timeout_ms, "message_timeout_ms"),
+            (self.close_timeout_ms, "close_timeout_ms"),
+        ];
+        match times.into_iter().find(|(ms, _)| *ms == 0) {
+            Some((_, name)) => Err(LimitsError::Zero(name)),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn decode(&self) -> DecodeLimits {
+        DecodeLimits {
+            message_bytes_max: self.message_bytes_max,
+            empty_fragments_max: self.empty_fragments_max,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_fit_each_other() {
+        assert_eq!(Limits::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn contradictions_are_named() {
+        let with = |change: fn(&mut Limits)| {
+            let mut limits = Limits::default();
+            change(&mut limits);
+            limits.check()
+        };
+        assert_eq!(with(|l| l.message_bytes_max = 1), Err(LimitsError::MessageBytes(1)));
+        assert_eq!(with(|l| l.outbox_bytes_max = 65_536), Err(LimitsError::Outbox(65_536, 65_536)));
+        assert_eq!(with(|l| l.close_timeout_ms = 0), Err(LimitsError::Zero("close_timeout_ms")));
+    }
+}

@@ -1,0 +1,151 @@
+//! What a connection still has to be sent: whole frames in order, shared and never copied.
+//!
+//! Counts its bytes exactly and knows when its first frame is already partly on the wire, which
+//! must then be finished whatever happens.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use bytes::{Buf, Bytes};
+
+/// Frames that wait for one connection's socket.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    frames: VecDeque<Bytes>,
+    bytes: usize,
+    first_is_begun: bool,
+}
+
+impl Outbox {
+    /// Appends a frame.
+    pub fn push(&mut self, frame: Bytes) {
+        if !frame.is_empty() {
+            self.bytes += frame.len();
+            self.frames.push_back(frame);
+        }
+    }
+
+    /// Appends what is left of a frame whose first bytes are written; only to an empty outbox.
+    pub fn push_rest(&mut self, frame: &Bytes, written: usize) {
+        debug_assert!(self.frames.is_empty(), "only the first frame can be begun");
+        self.push(frame.slice(written..));
+        self.first_is_begun = written > 0 && !self.frames.is_empty();
+    }
+
+    /// Bytes that wait.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// The first frames that wait, as many as `slices` holds, for one vectored write.
+    pub fn fill<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let mut filled = 0;
+        for (slice, frame) in slices.iter_mut().zip(&self.frames) {
+            *slice = IoSlice::new(frame);
+            filled += 1;
+        }
+        filled
+    }
+
+    /// Forgets the first `written` bytes, which the network has taken.
+    pub fn advance(&mut self, mut written: usize) {
+        self.bytes = self.bytes.saturating_sub(written);
+        while let Some(first) = self.frames.front_mut() {
+            if written < first.len() {
+                first.advance(written);
+                self.first_is_begun |= written > 0;
+                return;
+            }
+            written -= first.len();
+            self.frames.pop_front();
+            self.first_is_begun = false;
+        }
+    }
+
+    /// Forgets every frame that is not begun, so that a last word can follow soon.
+    pub fn drop_unbegun(&mut self) {
+        let keep = usize::from(self.first_is_begun);
+        self.frames.truncate(keep);
+        self.bytes = self.frames.iter().map(Bytes::len).sum();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn content(outbox: &Outbox) -> Vec<u8> {
+        outbox.frames.iter().flat_map(|frame| frame.to_vec()).collect()
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Push(Vec<u8>),
+        Advance(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..40).prop_map(Step::Push),
+            (0usize..100).prop_map(Step::Advance),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn counts_and_order_are_those_of_a_plain_queue_of_bytes(
+            steps in proptest::collection::vec(step(), 0..60),
+        ) {
+            let (mut outbox, mut model) = (Outbox::default(), Vec::new());
+            for step in steps {
+                match step {
+                    Step::Push(frame) => {
+                        model.extend_from_slice(&frame);
+                        outbox.push(frame.into());
+                    }
+                    Step::Advance(n) => {
+                        let n = n.min(model.len());
+                        model.drain(..n);
+                        outbox.advance(n);
+                    }
+                }
+                prop_assert_eq!(outbox.bytes(), model.len());
+                prop_assert_eq!(outbox.is_empty(), model.is_empty());
+                prop_assert_eq!(content(&outbox), model.clone());
+            }
+        }
+    }
+
+    #[test]
+    fn a_begun_frame_is_finished_even_when_the_rest_is_dropped() {
+        let mut outbox = Outbox::default();
+        outbox.push_rest(&Bytes::from_static(b"abcdef"), 2);
+        outbox.push(Bytes::from_static(b"next"));
+        outbox.drop_unbegun();
+        assert_eq!((content(&outbox), outbox.bytes()), (b"cdef".to_vec(), 4));
+        outbox.advance(4);
+        outbox.push(Bytes::from_static(b"whole"));
+        outbox.drop_unbegun();
+        assert!(outbox.is_empty());
+        assert_eq!(outbox.bytes(), 0);
+    }
+
+    #[test]
+    fn a_vectored_write_sees_the_frames_in_order() {
+        let mut outbox = Outbox::default();
+        for frame in ["a", "bc", "d"] {
+            outbox.push(Bytes::from_static(frame.as_bytes()));
+        }
+        let mut slices = [IoSlice::new(&[]); 2];
+        assert_eq!(outbox.fill(&mut slices), 2);
+        assert_eq!((&*slices[0], &*slices[1]), (&b"a"[..], &b"bc"[..]));
+    }
+}

@@ -1,0 +1,471 @@
+//! One shard: the connections of one thread, and all that happens to them between bytes read and
+//! bytes written.
+//!
+//! Owned and driven by that thread: it reports readable and writable sockets, passing time and
+//! mail, and lends the shard its turn to write. Shared with others are only the topic table, the
+//! mailbox and the counters.
+
+mod connection;
+mod deadlines;
+mod fanout;
+mod session;
+mod subscribers;
+mod timeouts;
+mod write;
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fanfare_protocol::{CloseCode, Codec, Event, Payload, PayloadKind};
+use slab::Slab;
+
+pub use connection::ConnectionKind;
+use connection::{Connection, Phase, Subscription};
+use deadlines::DeadlineQueue;
+use fanout::Fanout;
+use subscribers::LocalTopics;
+
+use crate::counters::ShardCounters;
+use crate::limits::Limits;
+use crate::mailbox::Mailbox;
+use crate::time::Now;
+use crate::topics::{TopicTable, WireForm};
+use crate::ws::{DecodeError, FrameBuilder, Incoming, Opcode, close_frame, ping_frame, pong_frame};
+
+/// A connection's place in its shard. Used again after the connection is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key(pub u32);
+
+/// A non-blocking byte stream to a client.
+pub trait Socket: io::Read + io::Write {
+    /// Tells the peer that nothing more will be written.
+    fn shutdown_write(&mut self) -> io::Result<()>;
+}
+
+/// What became of reading a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadOutcome {
+    /// Everything that had come is read.
+    Drained,
+    /// There may be more; come back without waiting for the socket.
+    More,
+    /// The connection publishes faster than the node delivers; come back once
+    /// [`TopicTable::is_congested`] says no.
+    Congested,
+    /// The connection is gone.
+    Gone,
+}
+
+/// The broker process in the names that it gives to its connections.
+pub type NodeName = Arc<str>;
+
+/// The connections of one thread.
+#[derive(Debug)]
+pub struct Shard<S> {
+    index: usize,
+    node: NodeName,
+    limits: Arc<Limits>,
+    topics: Arc<TopicTable>,
+    counters: Arc<ShardCounters>,
+    connections: Slab<Connection<S>>,
+    locals: LocalTopics,
+    fanout: Fanout,
+    writer: write::Writer,
+    next_serial: u32,
+    /// Whether the connection being read has published.
+    has_published: bool,
+    ping_frames: [Bytes; WireForm::ALL.len()],
+    connects: DeadlineQueue,
+    pings: DeadlineQueue,
+    pongs: DeadlineQueue,
+    unfinished: DeadlineQueue,
+    closings: DeadlineQueue,
+}
+
+/// Reads of one connection in a row before others get their turn.
+const READS_PER_TURN: usize = 4;
+
+impl<S: Socket> Shard<S> {
+    /// The shard number `index` of the node, without connections.
+    #[must_use]
+    pub fn new(index: usize, node: NodeName, topics: Arc<TopicTable>) -> Self {
+        let limits = Arc::new(topics.limits().clone());
+        Self {
+            index,
+            node,
+            topics,
+            counters: Arc::default(),
+            connections: Slab::new(),
+            locals: LocalTopics::default(),
+            fanout: Fanout::default(),
+            writer: write::Writer::default(),
+            next_serial: 0,
+            has_published: false,
+            ping_frames: WireForm::ALL.map(ping_frames),
+            connects: DeadlineQueue::new(limits.handshake_timeout_ms),
+            pings: DeadlineQueue::new(limits.ping_interval_ms),
+            pongs: DeadlineQueue::new(limits.pong_timeout_ms),
+            unfinished: DeadlineQueue::new(limits.message_timeout_ms),
+            closings: DeadlineQueue::new(limits.close_timeout_ms),
+            limits,
+        }
+    }
+
+    /// What the shard counts.
+    #[must_use]
+    pub fn counters(&self) -> &Arc<ShardCounters> {
+        &self.counters
+    }
+
+    /// The node's topics.
+    #[must_use]
+    pub fn topics(&self) -> &Arc<TopicTable> {
+        &self.topics
+    }
+
+    /// Connections that are not gone yet.
+    #[must_use]
+    pub fn connection_count(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// The socket of a connection.
+    #[must_use]
+    pub fn socket_mut(&mut self, key: Key) -> Option<&mut S> {
+        self.connections.get_mut(key.0 as usize).map(|connection| &mut connection.socket)
+    }
+
+    /// Bytes accepted for a connection and not handed to the network.
+    #[must_use]
+    pub fn buffered_amount(&self, key: Key) -> Option<usize> {
+        self.connections.get(key.0 as usize).map(Connection::outbox_bytes)
+    }
+
+    /// Takes over a connection whose handshake is done.
+    pub fn open(&mut self, socket: S, kind: &ConnectionKind, now: Now) -> Key {
+        let (form, phase) = match kind {
+            ConnectionKind::Raw(_) => (WireForm::Raw, Phase::Open),
+            ConnectionKind::Sdk(codec) => (WireForm::Sdk(*codec), Phase::AwaitingConnect),
+        };
+        self.next_serial = self.next_serial.wrapping_add(1);
+        let serial = self.next_serial;
+        let connection = Connection::new(socket, form, phase, serial, now.ms());
+        let key = Key(self.connections.insert(connection) as u32);
+        self.counters.connections.add(1);
+        self.counters.connections_opened.add(1);
+        self.pings.push(key, serial, now.ms());
+        match kind {
+            ConnectionKind::Sdk(_) => self.connects.push(key, serial, now.ms()),
+            ConnectionKind::Raw(topic) => {
+                if let Err(error) = self.join(key, topic) {
+                    self.close(key, CloseCode::TRY_AGAIN_LATER, &error.to_string(), now);
+                }
+            }
+        }
+        key
+    }
+
+    /// Reads what has come for a connection. `to_end`: go on until the socket would block, which
+    /// is needed where the end of the stream may have been announced together with data.
+    pub fn handle_readable(
+        &mut self,
+        key: Key,
+        scratch: &mut [u8],
+        to_end: bool,
+        now: Now,
+    ) -> ReadOutcome {
+        self.has_published = false;
+        for _ in 0..READS_PER_TURN {
+            let Some(connection) = self.connections.get_mut(key.0 as usize) else {
+                return ReadOutcome::Gone;
+            };
+            match connection.socket.read(scratch) {
+                Ok(0) => return self.end(key),
+                Ok(n) => {
+                    self.counters.bytes_in.add(n as u64);
+                    self.handle_bytes(key, &mut scratch[..n], now);
+                    if n < scratch.len() && !to_end {
+                        return self.outcome(key, ReadOutcome::Drained);
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    return self.outcome(key, ReadOutcome::Drained);
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return self.end(key),
+            }
+            if self.has_published && self.topics.is_congested() {
+                return self.outcome(key, ReadOutcome::Congested);
+            }
+        }
+        self.outcome(key, ReadOutcome::More)
+    }
+
+    /// Handles bytes that were read elsewhere, such as those behind a handshake.
+    pub fn handle_bytes(&mut self, key: Key, bytes: &mut [u8], now: Now) {
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        connection.heard_ms = now.ms();
+        if connection.phase == Phase::Closing {
+            return;
+        }
+        let mut decoder = std::mem::take(&mut connection.decoder);
+        let kept_before = decoder.buffered_bytes();
+        let limits = self.limits.decode();
+        let mut position = 0;
+        while self.is_live(key) {
+            match decoder.next(bytes, &mut position, &limits) {
+                Ok(Some(incoming)) => self.handle_incoming(key, incoming, now),
+                Ok(None) => break,
+                Err(error) => self.refuse(key, error, now),
+            }
+        }
+        decoder.forget_finished();
+        self.keep_decoder(key, decoder, kept_before, now);
+        self.flush_outbox(key);
+    }
+
+    /// Writes what waits for a connection whose socket takes bytes again.
+    pub fn handle_writable(&mut self, key: Key) {
+        self.flush_outbox(key);
+    }
+
+    /// Closes every connection, as a broker that restarts.
+    pub fn shut_down(&mut self, now: Now) {
+        let keys: Vec<Key> = self.connections.iter().map(|(key, _)| Key(key as u32)).collect();
+        for key in keys {
+            self.close(key, CloseCode::SERVICE_RESTART, "the broker restarts; come back", now);
+        }
+    }
+
+    /// Takes up to `messages_max` messages from the mailbox and marks them for their subscribers.
+    pub fn drain_mailbox(&mut self, messages_max: usize) {
+        for _ in 0..messages_max {
+            if !self.fanout.has_room() {
+                return;
+            }
+            let Some(message) = self.mailbox().pop() else {
+                return self.locals.forget_fresh();
+            };
+            let (fanout, connections) = (&mut self.fanout, &mut self.connections);
+            self.locals.for_each_list(&message, |form, keys| {
+                let frame = fanout.add_frame(message.frame(form).clone(), message.published());
+                for key in keys {
+                    fanout.mark(key, &mut connections[key.0 as usize].pending, frame);
+                }
+            });
+        }
+    }
+
+    /// The shard's mailbox.
+    #[must_use]
+    pub fn mailbox(&self) -> &Mailbox {
+        &self.topics.mailboxes()[self.index]
+    }
+
+    /// Whether marked messages are still to be written.
+    #[must_use]
+    pub fn has_pending_writes(&self) -> bool {
+        !self.fanout.is_empty()
+    }
+
+    fn is_live(&self, key: Key) -> bool {
+        self.connections.get(key.0 as usize).is_some_and(|c| c.phase != Phase::Closing)
+    }
+
+    fn outcome(&self, key: Key, outcome: ReadOutcome) -> ReadOutcome {
+        if self.connections.contains(key.0 as usize) { outcome } else { ReadOutcome::Gone }
+    }
+
+    fn handle_incoming(&mut self, key: Key, incoming: Incoming<'_>, now: Now) {
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let form = connection.form;
+        match (incoming, form) {
+            (Incoming::Text(text), WireForm::Raw) => {
+                self.publish_raw(key, Payload::kind_of_text(text), text.as_bytes(), now);
+            }
+            (Incoming::Binary(bytes), WireForm::Raw) => {
+                self.publish_raw(key, PayloadKind::Binary, bytes, now);
+            }
+            (Incoming::Text(text), WireForm::Sdk(Codec::Json)) => {
+                self.handle_commands(key, Codec::Json, text.as_bytes(), now);
+            }
+            (Incoming::Binary(bytes), WireForm::Sdk(Codec::MsgPack)) => {
+                self.handle_commands(key, Codec::MsgPack, bytes, now);
+            }
+            (Incoming::Text(_) | Incoming::Binary(_), WireForm::Sdk(codec)) => {
+                let kind = if codec == Codec::Json { "text" } else { "binary" };
+                let reason = format!("{} uses {kind} frames only", codec.subprotocol());
+                self.close(key, CloseCode::UNSUPPORTED_DATA, &reason, now);
+            }
+            (Incoming::Ping(content), _) => {
+                if self.admit_control_frame(key, now) {
+                    self.send(key, pong_frame(content), now);
+                }
+            }
+            (Incoming::Pong, _) => {
+                self.admit_control_frame(key, now);
+            }
+            (Incoming::Close(frame), _) => {
+                let code = frame.map(|frame| frame.code);
+                self.begin_close(key, code, close_frame(code, ""), now);
+            }
+        }
+    }
+
+    fn publish_raw(&mut self, key: Key, kind: PayloadKind, bytes: &[u8], now: Now) {
+        let Some(connection) = self.connections.get(key.0 as usize) else { return };
+        let Some(local) = connection.subscriptions.first().map(|s| s.local) else { return };
+        let Some(local_topic) = self.locals.get(local) else { return };
+        let payload = Payload::from_checked(kind, Bytes::copy_from_slice(bytes));
+        self.has_published = true;
+        // A topic with a subscriber is never retired, and this connection is one.
+        let published = self.topics.publish_on(&local_topic.topic, &payload, &self.counters, now);
+        debug_assert!(published.is_some());
+    }
+
+    fn admit_control_frame(&mut self, key: Key, now: Now) -> bool {
+        let most = self.limits.control_frames_per_second_max;
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return false };
+        if connection.control_frames.count(now.ms()) <= most {
+            return true;
+        }
+        let reason = format!("over {most} control frames in one second");
+        self.close(key, CloseCode::POLICY_VIOLATION, &reason, now);
+        false
+    }
+
+    fn refuse(&mut self, key: Key, error: DecodeError, now: Now) {
+        self.close(key, error.close_code(), &error.to_string(), now);
+    }
+
+    fn keep_decoder(
+        &mut self,
+        key: Key,
+        mut decoder: crate::ws::Decoder,
+        kept_before: usize,
+        now: Now,
+    ) {
+        let kept = if self.is_live(key) { decoder.buffered_bytes() } else { 0 };
+        let change = (kept as u64).wrapping_sub(kept_before as u64);
+        self.counters.unfinished_bytes.add(change);
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        if connection.phase == Phase::Closing {
+            return;
+        }
+        if decoder.mark_unfinished(now.ms()) {
+            self.unfinished.push(key, connection.serial, now.ms());
+        }
+        connection.decoder = decoder;
+        if kept > 0
+            && self.counters.unfinished_bytes.get() > self.limits.unfinished_bytes_max as u64
+        {
+            let reason = "the broker holds too many unfinished messages; send them faster";
+            self.close(key, CloseCode::TRY_AGAIN_LATER, reason, now);
+        }
+    }
+
+    /// Closes a connection for a reason of the broker's.
+    fn close(&mut self, key: Key, code: CloseCode, reason: &str, now: Now) {
+        self.begin_close(key, Some(code), close_frame(Some(code), reason), now);
+    }
+
+    fn begin_close(&mut self, key: Key, code: Option<CloseCode>, last: Bytes, now: Now) {
+        if !self.is_live(key) {
+            return;
+        }
+        if code != Some(CloseCode::SLOW_CONSUMER) {
+            self.stage_pending(key, now);
+        }
+        self.leave_all(key);
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        if connection.phase == Phase::Closing {
+            return;
+        }
+        connection.phase = Phase::Closing;
+        connection.pending = fanout::Pending::default();
+        let decoder = std::mem::take(&mut connection.decoder);
+        self.counters.unfinished_bytes.sub(decoder.buffered_bytes() as u64);
+        connection.change_outbox(&self.limits, &self.counters, |outbox| {
+            if code == Some(CloseCode::SLOW_CONSUMER) {
+                outbox.drop_unbegun();
+            }
+            outbox.push(last);
+        });
+        self.closings.push(key, connection.serial, now.ms());
+        self.counters.count_close(code);
+        self.flush_outbox(key);
+    }
+
+    /// The peer is gone, or done after a close.
+    fn end(&mut self, key: Key) -> ReadOutcome {
+        self.leave_all(key);
+        if let Some(mut connection) = self.connections.try_remove(key.0 as usize) {
+            connection.change_outbox(&self.limits, &self.counters, |outbox| {
+                *outbox = crate::outbox::Outbox::default();
+            });
+            self.counters.unfinished_bytes.sub(connection.decoder.buffered_bytes() as u64);
+            if connection.phase != Phase::Closing {
+                self.counters.count_close(None);
+            }
+            self.counters.connections.sub(1);
+        }
+        ReadOutcome::Gone
+    }
+
+    fn join(
+        &mut self,
+        key: Key,
+        name: &fanfare_protocol::TopicName,
+    ) -> Result<(String, u64), crate::topics::JoinError> {
+        let joined = self.topics.join(name, self.index)?;
+        let local = self.locals.locate(&joined.topic);
+        let epoch = joined.topic.epoch().to_string();
+        if let Some(connection) = self.connections.get_mut(key.0 as usize) {
+            let after = joined.has_older_mail.then_some(joined.head);
+            let position = self.locals.add(local, connection.form, key, after);
+            let at = connection.subscriptions.partition_point(|s| s.local < local);
+            connection.subscriptions.insert(at, Subscription { local, position });
+            self.counters.subscriptions.add(1);
+        }
+        Ok((epoch, joined.head))
+    }
+
+    /// Ends one subscription of a connection.
+    fn leave(&mut self, key: Key, at: usize) {
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Subscription { local, position } = connection.subscriptions.remove(at);
+        let (topic, moved) = self.locals.remove(local, connection.form, position);
+        self.topics.leave(&topic, self.index);
+        self.counters.subscriptions.sub(1);
+        let moved = moved.and_then(|moved| self.connections.get_mut(moved.0 as usize));
+        if let Some(moved) = moved
+            && let Ok(at) = moved.subscriptions.binary_search_by_key(&local, |s| s.local)
+        {
+            moved.subscriptions[at].position = position;
+        }
+    }
+
+    fn leave_all(&mut self, key: Key) {
+        while let Some(last) = self
+            .connections
+            .get(key.0 as usize)
+            .and_then(|connection| connection.subscriptions.len().checked_sub(1))
+        {
+            self.leave(key, last);
+        }
+    }
+}
+
+/// What a ping is in each form: a WebSocket ping, and for the SDK an event that a browser sees.
+fn ping_frames(form: WireForm) -> Bytes {
+    let WireForm::Sdk(codec) = form else { return ping_frame() };
+    let mut event = FrameBuilder::with_capacity(16);
+    Event::Ping.encode(codec, event.payload());
+    let opcode = if codec == Codec::Json { Opcode::Text } else { Opcode::Binary };
+    [ping_frame(), event.finish(opcode).0].concat().into()
+}
+
+#[cfg(test)]
+#[path = "shard_tests.rs"]
+mod tests;

@@ -1,0 +1,119 @@
+//! The topics that connections of one shard subscribe to, and the lists of these connections.
+//!
+//! Belongs to the shard's thread: no lock and no shared count. A list holds bare keys, grouped by
+//! wire form, so that a fan-out takes each frame once and then walks plain numbers.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use slab::Slab;
+
+use super::Key;
+use crate::topics::{Message, Topic, WireForm};
+
+/// All topics with subscribers on this shard.
+#[derive(Debug, Default)]
+pub(super) struct LocalTopics {
+    topics: Slab<LocalTopic>,
+    by_id: HashMap<u64, u32>,
+    /// Topics whose `fresh` is not empty.
+    with_fresh: Vec<u32>,
+}
+
+#[derive(Debug)]
+pub(super) struct LocalTopic {
+    pub(super) topic: Arc<Topic>,
+    /// Subscribers by [`WireForm::index`].
+    lists: [Vec<Key>; WireForm::ALL.len()],
+    /// Subscribers that joined while the mailbox held mail, with the topic's newest offset then:
+    /// messages up to it are not for them. Nearly always empty.
+    fresh: Vec<(Key, u64)>,
+}
+
+impl LocalTopics {
+    /// The place of `topic` in this shard, made if it is new.
+    pub(super) fn locate(&mut self, topic: &Arc<Topic>) -> u32 {
+        *self.by_id.entry(topic.id).or_insert_with(|| {
+            let lists = Default::default();
+            self.topics.insert(LocalTopic { topic: topic.clone(), lists, fresh: Vec::new() }) as u32
+        })
+    }
+
+    /// The place of a topic that some connection here subscribes to.
+    pub(super) fn find(&self, topic_id: u64) -> Option<u32> {
+        self.by_id.get(&topic_id).copied()
+    }
+
+    pub(super) fn get(&self, local: u32) -> Option<&LocalTopic> {
+        self.topics.get(local as usize)
+    }
+
+    /// Adds a subscriber; its position. `after`: the mailbox may hold messages up to this offset,
+    /// which are not for it.
+    pub(super) fn add(&mut self, local: u32, form: WireForm, key: Key, after: Option<u64>) -> u32 {
+        let topic = &mut self.topics[local as usize];
+        if let Some(head) = after {
+            topic.fresh.push((key, head));
+            self.with_fresh.push(local);
+        }
+        let list = &mut topic.lists[form.index()];
+        list.push(key);
+        list.len() as u32 - 1
+    }
+
+    /// To be called when the mailbox is empty: whatever comes from now on is for everyone.
+    pub(super) fn forget_fresh(&mut self) {
+        for local in self.with_fresh.drain(..) {
+            if let Some(topic) = self.topics.get_mut(local as usize) {
+                topic.fresh = Vec::new();
+            }
+        }
+    }
+
+    /// Removes the subscriber at `position`. Returns the topic, and which connection has moved to
+    /// that position, if one has.
+    pub(super) fn remove(
+        &mut self,
+        local: u32,
+        form: WireForm,
+        position: u32,
+    ) -> (Arc<Topic>, Option<Key>) {
+        let local_topic = &mut self.topics[local as usize];
+        let list = &mut local_topic.lists[form.index()];
+        let removed = list.swap_remove(position as usize);
+        let moved = list.get(position as usize).copied();
+        local_topic.fresh.retain(|(key, _)| *key != removed);
+        let topic = local_topic.topic.clone();
+        if local_topic.lists.iter().all(Vec::is_empty) {
+            self.topics.remove(local as usize);
+            self.by_id.remove(&topic.id);
+        }
+        (topic, moved)
+    }
+
+    /// Calls `each` with every form that has subscribers for `message`, and with their keys.
+    pub(super) fn for_each_list(
+        &mut self,
+        message: &Message,
+        mut each: impl FnMut(WireForm, &mut dyn Iterator<Item = Key>),
+    ) {
+        let Some(local) = self.find(message.topic_id) else { return };
+        let topic = &mut self.topics[local as usize];
+        let offset = message.offset();
+        // The mailbox holds a topic's messages in order: once one is past a head, all are.
+        topic.fresh.retain(|(_, head)| offset <= *head);
+        let fresh = &topic.fresh;
+        for form in WireForm::ALL {
+            let list = &topic.lists[form.index()];
+            if list.is_empty() {
+                continue;
+            }
+            if fresh.is_empty() {
+                each(form, &mut list.iter().copied());
+            } else {
+                let joined_before = |key: &Key| !fresh.iter().any(|(f, _)| f == key);
+                each(form, &mut list.iter().copied().filter(joined_before));
+            }
+        }
+    }
+}

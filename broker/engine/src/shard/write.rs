@@ -1,0 +1,182 @@
+//! Everything that is written to sockets, and what waits when one takes no more.
+
+use std::io;
+
+use bytes::Bytes;
+use fanfare_protocol::CloseCode;
+
+use super::connection::Phase;
+use super::{Key, Shard, Socket};
+use crate::time::Now;
+
+/// Most bytes that are copied together for one write. Beyond it a vectored write from the shared
+/// frames costs less than the copy.
+const CORK_BYTES_MAX: usize = 64 * 1_024;
+
+/// Buffers for writing that all connections of a shard share.
+#[derive(Debug, Default)]
+pub(super) struct Writer {
+    /// Frames of the connection at hand.
+    list: Vec<u32>,
+    /// Frames that `cork` holds. Connections with the same subscriptions have the same frames
+    /// waiting, so the copy is often there already.
+    corked: Vec<u32>,
+    cork: Vec<u8>,
+}
+
+impl<S: Socket> Shard<S> {
+    /// Writes marked messages to up to `connections_max` connections. Whether more is waiting.
+    pub fn flush(&mut self, connections_max: usize, now: Now) -> bool {
+        for turn in 0..connections_max {
+            let Some(key) = self.fanout.next() else { break };
+            self.flush_pending(key, turn == 0, now);
+        }
+        if self.fanout.reset_if_served() {
+            self.writer.corked.clear();
+        }
+        !self.fanout.is_empty()
+    }
+
+    /// Writes the frames that are marked for a connection, or queues them if others wait.
+    fn flush_pending(&mut self, key: Key, is_sample: bool, now: Now) {
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        self.fanout.take(&mut connection.pending, &mut self.writer.list);
+        let Some(&first) = self.writer.list.first() else { return };
+        if is_sample {
+            let waited_us = now.us.saturating_sub(self.fanout.frame(first).published.us);
+            self.counters.delivery_us.record(waited_us);
+        }
+        if connection.outbox().is_some() {
+            return self.queue_list(key, 0, now);
+        }
+        let total: usize = match self.writer.list[..] {
+            [only] => self.fanout.frame(only).bytes.len(),
+            _ => self.writer.list.iter().map(|&f| self.fanout.frame(f).bytes.len()).sum(),
+        };
+        let written = if let [only] = self.writer.list[..] {
+            connection.socket.write(&self.fanout.frame(only).bytes)
+        } else if total <= CORK_BYTES_MAX {
+            self.writer.cork(&self.fanout);
+            connection.socket.write(&self.writer.cork)
+        } else {
+            Ok(0)
+        };
+        self.counters.writes.add(1);
+        match written {
+            Ok(n) if n == total => {
+                self.counters.bytes_out.add(n as u64);
+                self.counters.messages_out.add(self.writer.list.len() as u64);
+            }
+            Ok(n) => {
+                self.counters.bytes_out.add(n as u64);
+                self.queue_list(key, n, now);
+                self.flush_outbox(key);
+            }
+            Err(e) if is_temporary(&e) => self.queue_list(key, 0, now),
+            Err(_) => {
+                self.end(key);
+            }
+        }
+    }
+
+    /// Queues the frames of `writer.list` without the `written` bytes that are out already.
+    fn queue_list(&mut self, key: Key, mut written: usize, now: Now) {
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        if connection.phase == Phase::Closing {
+            return;
+        }
+        let mut fits = true;
+        for &index in &self.writer.list {
+            let frame = &self.fanout.frame(index).bytes;
+            if written >= frame.len() {
+                written -= frame.len();
+            } else if written > 0 {
+                connection.change_outbox(&self.limits, &self.counters, |outbox| {
+                    outbox.push_rest(frame, written);
+                });
+                written = 0;
+            } else {
+                fits = connection.enqueue(frame.clone(), &self.limits, &self.counters);
+                if !fits {
+                    break;
+                }
+            }
+            self.counters.messages_out.add(1);
+        }
+        if !fits {
+            self.close_slow(key, now);
+        }
+    }
+
+    /// Moves frames that are marked for a connection into its outbox, so that what is sent next
+    /// comes after them.
+    pub(super) fn stage_pending(&mut self, key: Key, now: Now) {
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        if !connection.pending.is_empty() {
+            self.fanout.take(&mut connection.pending, &mut self.writer.list);
+            self.queue_list(key, 0, now);
+        }
+    }
+
+    /// Sends a frame of the connection's own, behind everything that was sent before. It leaves
+    /// with the next [`Self::flush_outbox`].
+    pub(super) fn send(&mut self, key: Key, frame: Bytes, now: Now) {
+        self.stage_pending(key, now);
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        if connection.phase != Phase::Closing
+            && !connection.enqueue(frame, &self.limits, &self.counters)
+        {
+            self.close_slow(key, now);
+        }
+    }
+
+    /// Writes the outbox of a connection until it is empty or the socket takes no more.
+    pub(super) fn flush_outbox(&mut self, key: Key) {
+        while let Some(connection) = self.connections.get_mut(key.0 as usize) {
+            let Some(written) = connection.write_outbox() else { break };
+            self.counters.writes.add(1);
+            match written {
+                Ok(n) => {
+                    self.counters.bytes_out.add(n as u64);
+                    connection.change_outbox(&self.limits, &self.counters, |o| o.advance(n));
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => {
+                    self.end(key);
+                    return;
+                }
+            }
+        }
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        if connection.phase == Phase::Closing && connection.socket.shutdown_write().is_err() {
+            self.end(key);
+        }
+    }
+
+    fn close_slow(&mut self, key: Key, now: Now) {
+        let reason = format!(
+            "over {} bytes wait for this connection; read faster, or subscribe to less",
+            self.limits.outbox_bytes_max
+        );
+        self.close(key, CloseCode::SLOW_CONSUMER, &reason, now);
+    }
+}
+
+impl Writer {
+    /// Makes `cork` the bytes of all frames in `list`.
+    fn cork(&mut self, fanout: &super::fanout::Fanout) {
+        if self.corked == self.list {
+            return;
+        }
+        self.cork.clear();
+        for &frame in &self.list {
+            self.cork.extend_from_slice(&fanout.frame(frame).bytes);
+        }
+        self.corked.clone_from(&self.list);
+    }
+}
+
+fn is_temporary(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}

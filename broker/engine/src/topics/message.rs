@@ -1,0 +1,155 @@
+//! One published message and its frames, each wire form encoded at most once.
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use fanfare_protocol::{Codec, MessageHead, Payload, PayloadKind, TopicName};
+
+use crate::time::Now;
+use crate::ws::{FrameBuilder, Opcode};
+
+/// How a subscriber gets its messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WireForm {
+    /// The bare payload, one frame each: the raw stream.
+    Raw,
+    /// The SDK protocol in this codec.
+    Sdk(Codec),
+}
+
+impl WireForm {
+    /// All forms; a form's place is its [`Self::index`].
+    pub(crate) const ALL: [Self; 3] =
+        [Self::Raw, Self::Sdk(Codec::Json), Self::Sdk(Codec::MsgPack)];
+
+    pub(crate) fn index(self) -> usize {
+        match self {
+            Self::Raw => 0,
+            Self::Sdk(Codec::Json) => 1,
+            Self::Sdk(Codec::MsgPack) => 2,
+        }
+    }
+}
+
+/// A message with its place in its topic's sequence, shared by rings, mailboxes and outboxes.
+#[derive(Debug)]
+pub struct Message {
+    pub(crate) topic_id: u64,
+    topic: TopicName,
+    offset: u64,
+    published: Now,
+    payload: Payload,
+    /// The raw frame; the payload's bytes are a part of it.
+    raw: Bytes,
+    json: OnceLock<Bytes>,
+    msgpack: OnceLock<Bytes>,
+}
+
+impl Message {
+    pub(super) fn new(
+        (topic_id, topic): (u64, TopicName),
+        offset: u64,
+        payload: &Payload,
+        published: Now,
+    ) -> Self {
+        let mut frame = FrameBuilder::with_capacity(payload.bytes().len());
+        frame.payload().extend_from_slice(payload.bytes());
+        let opcode = match payload.kind() {
+            PayloadKind::Json | PayloadKind::Text => Opcode::Text,
+            PayloadKind::Binary => Opcode::Binary,
+        };
+        let (raw, payload_at) = frame.finish(opcode);
+        let payload = Payload::from_checked(payload.kind(), raw.slice(payload_at..));
+        let (json, msgpack) = (OnceLock::new(), OnceLock::new());
+        Self { topic_id, topic, offset, published, payload, raw, json, msgpack }
+    }
+
+    /// Its place in the topic's sequence.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// When it was published.
+    #[must_use]
+    pub fn published(&self) -> Now {
+        self.published
+    }
+
+    /// Its content.
+    #[must_use]
+    pub fn payload(&self) -> &Payload {
+        &self.payload
+    }
+
+    pub(crate) fn payload_len(&self) -> usize {
+        self.payload.bytes().len()
+    }
+
+    /// The whole frame in this form, encoded by whoever asks first.
+    #[must_use]
+    pub fn frame(&self, form: WireForm) -> &Bytes {
+        match form {
+            WireForm::Raw => &self.raw,
+            WireForm::Sdk(Codec::Json) => {
+                self.json.get_or_init(|| self.encode(Codec::Json, Opcode::Text))
+            }
+            WireForm::Sdk(Codec::MsgPack) => {
+                self.msgpack.get_or_init(|| self.encode(Codec::MsgPack, Opcode::Binary))
+            }
+        }
+    }
+
+    fn encode(&self, codec: Codec, opcode: Opcode) -> Bytes {
+        const ENVELOPE_BYTES: usize = 64;
+        let topic = self.topic.as_str();
+        let capacity = ENVELOPE_BYTES + topic.len() + self.payload_len();
+        let mut frame = FrameBuilder::with_capacity(capacity);
+        // On one node offsets are dense, so the message before is always `offset - 1`.
+        let head = MessageHead { topic, offset: self.offset, prev: None };
+        head.encode(codec, &self.payload, frame.payload());
+        frame.finish(opcode).0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fanfare_protocol::{MessagePush, ServerFrame};
+
+    fn message(payload: &Payload) -> Message {
+        let topic = TopicName::new("stocks.A").unwrap();
+        Message::new((1, topic), 58, payload, Now::default())
+    }
+
+    #[test]
+    fn a_short_raw_message_has_two_bytes_of_framing() {
+        for payload in [Payload::text("x".repeat(125)), Payload::binary(vec![0; 125])] {
+            let message = message(&payload);
+            assert_eq!(message.frame(WireForm::Raw).len(), 127);
+            assert_eq!(message.payload(), &payload);
+        }
+    }
+
+    #[test]
+    fn each_form_decodes_to_the_same_message_and_is_encoded_once() {
+        for payload in [
+            Payload::json(r#"{"p":187.2}"#).unwrap(),
+            Payload::text("hi"),
+            Payload::binary(vec![0, 255]),
+        ] {
+            let message = message(&payload);
+            for codec in Codec::ALL {
+                let frame = message.frame(WireForm::Sdk(codec));
+                let push = MessagePush {
+                    topic: "stocks.A".to_owned(),
+                    offset: 58,
+                    prev: None,
+                    payload: payload.clone(),
+                };
+                assert_eq!(ServerFrame::decode(codec, &frame[2..]), Ok(ServerFrame::Message(push)));
+                assert_eq!(message.frame(WireForm::Sdk(codec)).as_ptr(), frame.as_ptr());
+            }
+        }
+    }
+}

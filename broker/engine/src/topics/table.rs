@@ -1,0 +1,277 @@
+//! The topic table of a node: topics by name in lock stripes, and publishing into mailboxes.
+//!
+//! Lock order: stripe, then topic. Mailboxes are pushed to under the topic's lock, so that every
+//! shard sees a topic's messages in the order of their offsets.
+
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crossbeam_utils::CachePadded;
+use fanfare_protocol::{Payload, TopicName};
+use parking_lot::{Mutex, RwLock};
+
+use super::epoch::{Epoch, EpochSource};
+use super::topic::{Joined, Topic, TopicSnapshot};
+use crate::counters::ShardCounters;
+use crate::limits::Limits;
+use crate::mailbox::Mailbox;
+use crate::time::Now;
+
+/// Lock stripes of the table. Stripes are taken for a look-up only, so a few for each core do;
+/// more spread the sweep into shorter steps.
+const STRIPES: usize = 256;
+
+type Stripe = RwLock<HashMap<TopicName, Arc<Topic>>>;
+
+/// All topics of a node, shared by its shards.
+#[derive(Debug)]
+pub struct TopicTable {
+    stripes: Box<[CachePadded<Stripe>]>,
+    hasher: RandomState,
+    mailboxes: Box<[Arc<Mailbox>]>,
+    limits: Arc<Limits>,
+    epochs: EpochSource,
+    next_id: AtomicU64,
+    topic_count: AtomicUsize,
+    history_bytes: AtomicUsize,
+    sweep_cursor: Mutex<usize>,
+}
+
+/// Where a message was put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The life of the topic's sequence.
+    pub epoch: Epoch,
+    /// The message's place in it.
+    pub offset: u64,
+}
+
+/// Why a message was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The payload is longer than a message may be; the caller's fault.
+    #[error("the payload has {0} bytes; at most {1} are allowed")]
+    TooBig(usize, usize),
+    /// The node has as many topics as it may.
+    #[error("the node has {0} topics, the most allowed; this would be a new one")]
+    TooManyTopics(usize),
+}
+
+/// Why a subscription could not start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum JoinError {
+    /// The node has as many topics as it may.
+    #[error("the node has {0} topics, the most allowed; this would be a new one")]
+    TooManyTopics(usize),
+}
+
+impl TopicTable {
+    /// An empty table over the shards' mailboxes. `seed` should be random: epochs follow from it.
+    #[must_use]
+    pub fn new(mailboxes: Vec<Arc<Mailbox>>, limits: Arc<Limits>, seed: u64) -> Self {
+        Self {
+            stripes: (0..STRIPES).map(|_| CachePadded::new(Stripe::default())).collect(),
+            hasher: RandomState::new(),
+            mailboxes: mailboxes.into(),
+            limits,
+            epochs: EpochSource::new(seed),
+            next_id: AtomicU64::new(0),
+            topic_count: AtomicUsize::new(0),
+            history_bytes: AtomicUsize::new(0),
+            sweep_cursor: Mutex::new(0),
+        }
+    }
+
+    /// The limits that the table keeps.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Topics in the table.
+    #[must_use]
+    pub fn topic_count(&self) -> usize {
+        self.topic_count.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of all rings.
+    #[must_use]
+    pub fn history_bytes(&self) -> usize {
+        self.history_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The shards' mailboxes, in the order of the shards.
+    #[must_use]
+    pub fn mailboxes(&self) -> &[Arc<Mailbox>] {
+        &self.mailboxes
+    }
+
+    /// Whether some shard has so much mail that publishers should wait.
+    #[must_use]
+    pub fn is_congested(&self) -> bool {
+        self.mailboxes.iter().any(|mailbox| {
+            mailbox.len() >= self.limits.mailbox_messages_mark
+                || mailbox.bytes() >= self.limits.mailbox_bytes_mark
+        })
+    }
+
+    /// Publishes `payload` on the topic `name`. Counts into `counters`, which must be the calling
+    /// thread's own.
+    ///
+    /// # Errors
+    /// [`PublishError`]; nothing was published.
+    pub fn publish(
+        &self,
+        name: &TopicName,
+        payload: &Payload,
+        counters: &ShardCounters,
+        now: Now,
+    ) -> Result<Published, PublishError> {
+        let (len, max) = (payload.bytes().len(), self.limits.message_bytes_max);
+        if len > max {
+            return Err(PublishError::TooBig(len, max));
+        }
+        loop {
+            let topic = self
+                .get_or_create(name)
+                .map_err(|JoinError::TooManyTopics(max)| PublishError::TooManyTopics(max))?;
+            if let Some(published) = self.publish_on(&topic, payload, counters, now) {
+                return Ok(published);
+            }
+        }
+    }
+
+    /// Publishes on a topic at hand; `None` if it was retired in the meantime.
+    pub(crate) fn publish_on(
+        &self,
+        topic: &Topic,
+        payload: &Payload,
+        counters: &ShardCounters,
+        now: Now,
+    ) -> Option<Published> {
+        let mut state = topic.lock();
+        if state.retired {
+            return None;
+        }
+        let message = topic.append(&mut state, payload, now);
+        let subscribers = state.subscriber_count();
+        for (mailbox, _) in self.mailboxes.iter().zip(&state.subscribers).filter(|(_, n)| **n > 0) {
+            mailbox.push(message.clone());
+        }
+        let offset = message.offset();
+        let kept = self.history_bytes();
+        let room = self.limits.history_total_bytes_max.saturating_sub(kept);
+        let change = state.keep(message, &self.limits, room);
+        drop(state);
+        self.history_bytes.fetch_add(change as usize, Ordering::Relaxed);
+        counters.messages_in.add(1);
+        counters.message_in_bytes.add(payload.bytes().len() as u64);
+        counters.fanout.record(subscribers);
+        Some(Published { epoch: topic.epoch(), offset })
+    }
+
+    /// Counts one more subscriber of `name` on shard `shard`, and tells the offset after which it
+    /// will get every message through the shard's mailbox.
+    pub(crate) fn join(&self, name: &TopicName, shard: usize) -> Result<Joined, JoinError> {
+        loop {
+            let topic = self.get_or_create(name)?;
+            let mut state = topic.lock();
+            if state.retired {
+                continue;
+            }
+            state.subscribers[shard] += 1;
+            let head = state.head();
+            // Under the topic's lock nobody pushes its messages, so an empty mailbox holds none.
+            let has_older_mail = !self.mailboxes[shard].is_empty();
+            drop(state);
+            return Ok(Joined { topic, head, has_older_mail });
+        }
+    }
+
+    /// Counts one subscriber less.
+    pub(crate) fn leave(&self, topic: &Topic, shard: usize) {
+        let mut state = topic.lock();
+        state.subscribers[shard] -= 1;
+        let idle = state.is_idle();
+        drop(state);
+        if idle {
+            self.retire_if_idle(topic.name());
+        }
+    }
+
+    /// The id of a topic in the table.
+    pub(crate) fn id_of(&self, name: &TopicName) -> Option<u64> {
+        self.stripe(name).read().get(name).map(|topic| topic.id)
+    }
+
+    /// The newest messages of a topic, at most `limit`; `None` if there is no such topic.
+    #[must_use]
+    pub fn snapshot(&self, name: &TopicName, limit: usize) -> Option<TopicSnapshot> {
+        let topic = self.stripe(name).read().get(name).cloned()?;
+        Some(topic.snapshot(limit))
+    }
+
+    /// Drops old messages and idle topics in the next few stripes. Called now and then by any
+    /// thread; a table is swept once in as many calls as it has stripes.
+    pub fn sweep(&self, now: Now) {
+        let Some(mut cursor) = self.sweep_cursor.try_lock() else { return };
+        let stripe = &self.stripes[*cursor % STRIPES];
+        *cursor += 1;
+        drop(cursor);
+        let topics: Vec<Arc<Topic>> = stripe.read().values().cloned().collect();
+        for topic in topics {
+            let mut state = topic.lock();
+            let freed = state.expire(&self.limits, now);
+            let idle = state.is_idle();
+            drop(state);
+            self.history_bytes.fetch_sub(freed, Ordering::Relaxed);
+            if idle {
+                self.retire_if_idle(topic.name());
+            }
+        }
+    }
+
+    fn stripe(&self, name: &TopicName) -> &Stripe {
+        &self.stripes[self.hasher.hash_one(name) as usize % STRIPES]
+    }
+
+    fn get_or_create(&self, name: &TopicName) -> Result<Arc<Topic>, JoinError> {
+        let stripe = self.stripe(name);
+        if let Some(topic) = stripe.read().get(name) {
+            return Ok(topic.clone());
+        }
+        let mut topics = stripe.write();
+        if let Some(topic) = topics.get(name) {
+            return Ok(topic.clone());
+        }
+        // Counted before it is made, so that stripes together cannot pass the limit.
+        if self.topic_count.fetch_add(1, Ordering::Relaxed) >= self.limits.topics_max {
+            self.topic_count.fetch_sub(1, Ordering::Relaxed);
+            return Err(JoinError::TooManyTopics(self.limits.topics_max));
+        }
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let topic =
+            Arc::new(Topic::new(id, name.clone(), self.epochs.next(), self.mailboxes.len()));
+        topics.insert(name.clone(), topic.clone());
+        Ok(topic)
+    }
+
+    fn retire_if_idle(&self, name: &TopicName) {
+        let mut topics = self.stripe(name).write();
+        let Some(topic) = topics.get(name).cloned() else { return };
+        let mut state = topic.lock();
+        if state.is_idle() {
+            state.retired = true;
+            topics.remove(name);
+            self.topic_count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

@@ -1,0 +1,157 @@
+//! One topic: its sequence, its ring of recent messages, and how many subscribers each shard has.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use fanfare_protocol::{Payload, TopicName};
+use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
+
+use super::epoch::Epoch;
+use super::message::Message;
+use crate::limits::Limits;
+use crate::time::Now;
+
+/// A topic. All that changes is behind one lock, held for a moment by each publish, subscribe and
+/// unsubscribe; it is what gives the topic one order everywhere.
+#[derive(Debug)]
+pub struct Topic {
+    pub(crate) id: u64,
+    name: TopicName,
+    epoch: Epoch,
+    state: Mutex<TopicState>,
+}
+
+#[derive(Debug)]
+pub(super) struct TopicState {
+    /// The offset of the newest message; 0 before the first.
+    head: u64,
+    ring: VecDeque<Arc<Message>>,
+    ring_bytes: usize,
+    /// Subscribers by shard.
+    pub(super) subscribers: SmallVec<[u32; 4]>,
+    /// Out of the table: whoever still holds it must look the name up again.
+    pub(super) retired: bool,
+}
+
+/// What a new subscriber learns under the topic's lock.
+#[derive(Debug)]
+pub(crate) struct Joined {
+    pub(crate) topic: Arc<Topic>,
+    /// The topic's newest offset; everything after it comes through the mailbox.
+    pub(crate) head: u64,
+    /// Whether messages up to `head` may still wait in the shard's mailbox.
+    pub(crate) has_older_mail: bool,
+}
+
+/// A topic's newest messages at one moment.
+#[derive(Clone, Debug)]
+pub struct TopicSnapshot {
+    /// The life of the sequence.
+    pub epoch: Epoch,
+    /// The offset of the newest message.
+    pub head: u64,
+    /// The newest messages that are kept, oldest first.
+    pub messages: Vec<Arc<Message>>,
+}
+
+/// What a message costs in a ring beside its payload: its record, its frames' overhead, its slot.
+const MESSAGE_OVERHEAD_BYTES: usize = 256;
+
+fn cost(message: &Message) -> usize {
+    message.payload_len() + MESSAGE_OVERHEAD_BYTES
+}
+
+impl Topic {
+    pub(super) fn new(id: u64, name: TopicName, epoch: Epoch, shards: usize) -> Self {
+        let state = TopicState {
+            head: 0,
+            ring: VecDeque::new(),
+            ring_bytes: 0,
+            subscribers: SmallVec::from_elem(0, shards),
+            retired: false,
+        };
+        Self { id, name, epoch, state: Mutex::new(state) }
+    }
+
+    /// The topic's name.
+    #[must_use]
+    pub fn name(&self) -> &TopicName {
+        &self.name
+    }
+
+    /// The life of its sequence.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, TopicState> {
+        self.state.lock()
+    }
+
+    /// Gives `payload` the next place in the sequence.
+    pub(super) fn append(
+        &self,
+        state: &mut TopicState,
+        payload: &Payload,
+        now: Now,
+    ) -> Arc<Message> {
+        state.head += 1;
+        Arc::new(Message::new((self.id, self.name.clone()), state.head, payload, now))
+    }
+
+    pub(super) fn snapshot(&self, limit: usize) -> TopicSnapshot {
+        let state = self.lock();
+        let skip = state.ring.len().saturating_sub(limit);
+        let messages = state.ring.iter().skip(skip).cloned().collect();
+        TopicSnapshot { epoch: self.epoch, head: state.head, messages }
+    }
+}
+
+impl TopicState {
+    pub(super) fn head(&self) -> u64 {
+        self.head
+    }
+
+    pub(super) fn subscriber_count(&self) -> u64 {
+        self.subscribers.iter().map(|&count| u64::from(count)).sum()
+    }
+
+    /// Keeps `message` and drops what the limits no longer allow; the change in kept bytes.
+    /// `room`: what the node's budget still has.
+    pub(super) fn keep(&mut self, message: Arc<Message>, limits: &Limits, room: usize) -> isize {
+        let before = self.ring_bytes as isize;
+        self.ring_bytes += cost(&message);
+        self.ring.push_back(message);
+        let budget = limits.history_bytes_max.min(room.saturating_add(before as usize));
+        while self.ring.len() > limits.history_messages_max || self.ring_bytes > budget {
+            self.drop_oldest();
+        }
+        self.ring_bytes as isize - before
+    }
+
+    /// Drops messages older than the limit; the bytes that were freed.
+    pub(super) fn expire(&mut self, limits: &Limits, now: Now) -> usize {
+        let before = self.ring_bytes;
+        let oldest_ms = now.ms().saturating_sub(limits.history_age_ms);
+        while self.ring.front().is_some_and(|message| message.published().ms() < oldest_ms) {
+            self.drop_oldest();
+        }
+        if self.ring.is_empty() {
+            self.ring = VecDeque::new();
+        }
+        before - self.ring_bytes
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.ring.is_empty() && self.subscribers.iter().all(|&count| count == 0)
+    }
+
+    fn drop_oldest(&mut self) {
+        match self.ring.pop_front() {
+            Some(message) => self.ring_bytes -= cost(&message),
+            None => self.ring_bytes = 0,
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The admin port: health and metrics, on a thread of their own so that a busy shard does not
+//! hide how busy it is.
+
+mod metrics;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use fanfare_engine::TopicTable;
+use tokio::sync::watch;
+
+use crate::server::AllCounters;
+use metrics::Metrics;
+
+/// The running admin port.
+#[derive(Debug)]
+pub(crate) struct AdminThread {
+    pub(crate) addr: SocketAddr,
+    pub(crate) thread: JoinHandle<()>,
+}
+
+#[derive(Clone)]
+struct Admin {
+    metrics: Arc<Metrics>,
+    /// True while the broker stops.
+    stopping: watch::Receiver<bool>,
+}
+
+/// Serves the admin port on `listener`.
+pub(crate) fn spawn(
+    listener: TcpListener,
+    topics: Arc<TopicTable>,
+    counters: AllCounters,
+    stopping: watch::Receiver<bool>,
+) -> io::Result<AdminThread> {
+    let addr = listener.local_addr()?;
+    listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let metrics = Metrics::new(topics, counters).map_err(io::Error::other)?;
+    let admin = Admin { metrics: Arc::new(metrics), stopping: stopping.clone() };
+    let router = Router::new()
+        .route("/metrics", get(metrics_text))
+        .route("/health/live", get(|| async { "live\n" }))
+        .route("/health/ready", get(ready))
+        .fallback(|| async {
+            let routes = "there is nothing here; try /metrics, /health/live, /health/ready\n";
+            (StatusCode::NOT_FOUND, routes)
+        })
+        .with_state(admin);
+    let thread = thread::Builder::new().name("admin".to_owned()).spawn(move || {
+        runtime.block_on(async move {
+            // Binding is done; what is left to fail is single connections, which axum handles.
+            let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+            let mut stopping = stopping;
+            tokio::select! {
+                _ = axum::serve(listener, router) => {}
+                () = stopped(&mut stopping) => {}
+            }
+        });
+    })?;
+    Ok(AdminThread { addr, thread })
+}
+
+/// Returns a while after the broker began to stop, so that readiness can still be seen going.
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+}
+
+async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
+    if *admin.stopping.borrow() {
+        (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
+    } else {
+        (StatusCode::OK, "ready\n")
+    }
+}
+
+async fn metrics_text(State(admin): State<Admin>) -> impl IntoResponse {
+    match admin.metrics.encode() {
+        Ok(text) => {
+            let content_type = [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)];
+            (StatusCode::OK, content_type, text).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}

@@ -1,0 +1,108 @@
+//! The command line: one file for each subcommand, one definition for help and parsing.
+//!
+//! Exit codes: 0 done, 1 failed for a reason printed in one line, 2 wrong usage, 130 interrupted.
+
+mod demo;
+mod publish;
+mod serve;
+mod subscribe;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A pub/sub broker over WebSocket: publish once, every subscriber hears it.
+#[derive(Debug, Parser)]
+#[command(name = "fanfare", version, max_term_width = 100, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Subcommands,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subcommands {
+    Serve(serve::Serve),
+    Demo(demo::Demo),
+    Pub(publish::Publish),
+    Sub(subscribe::Subscribe),
+}
+
+/// Runs the program with the process's arguments.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    let result = runtime.block_on(async {
+        match cli.command {
+            Subcommands::Serve(serve) => serve.run().await,
+            Subcommands::Demo(demo) => demo.run().await,
+            Subcommands::Pub(publish) => publish.run().await,
+            Subcommands::Sub(subscribe) => subscribe.run().await,
+        }
+    });
+    // A read of standard input cannot be cancelled and must not hold the program.
+    runtime.shutdown_background();
+    match result {
+        Ok(code) => code,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("fanfare: {error:#}");
+    ExitCode::from(1)
+}
+
+/// Whoever reads our output has enough, as `head` does; that is no error.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// The exit code after Ctrl-C, as shells have it.
+const INTERRUPTED: u8 = 130;
+
+/// Where `pub` and `sub` find the broker.
+#[derive(Debug, clap::Args)]
+struct Target {
+    /// The broker's address.
+    #[arg(
+        long,
+        short,
+        env = "FANFARE_SERVER",
+        default_value = "ws://127.0.0.1:8080",
+        value_name = "URL"
+    )]
+    server: String,
+}
+
+impl Target {
+    async fn connect(&self) -> anyhow::Result<fanfare_client::Client> {
+        Ok(fanfare_client::Client::connect(&self.server).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_subcommand_shows_examples() {
+        for subcommand in Cli::command().get_subcommands_mut() {
+            let help = subcommand.render_long_help().to_string();
+            assert!(help.contains("Examples:"), "{help}");
+        }
+    }
+}

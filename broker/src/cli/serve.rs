@@ -1,0 +1,114 @@
+//! `fanfare serve`: a broker until it is told to stop.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use bytesize::ByteSize;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{Limits, Server, ServerConfig};
+
+/// Start a broker.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    options: Options,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  fanfare serve
+      listen on 127.0.0.1:8080, health and metrics on 127.0.0.1:8081
+
+  fanfare serve --listen 0.0.0.0:8080 --allow-origin https://app.example
+      serve the network and the pages of one site
+
+  fanfare serve --listen 127.0.0.1:0 --shards 1
+      one thread, on a port that the system chooses and the first line tells";
+
+/// What `serve` and `demo` share.
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    /// Where clients connect; port 0 lets the system choose.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+
+    /// Where health and metrics are; keep it out of reach of clients.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
+    admin_listen: SocketAddr,
+
+    /// Threads that serve connections [default: one for each core].
+    #[arg(long, value_name = "N")]
+    shards: Option<NonZeroUsize>,
+
+    /// Longest message from a client.
+    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = size)]
+    message_bytes_max: usize,
+
+    /// An origin whose pages may connect, as https://app.example; * is any. May be repeated.
+    #[arg(long = "allow-origin", value_name = "ORIGIN")]
+    allowed_origins: Vec<String>,
+}
+
+/// Reads a size as people write it: 4096, 64KiB, 1MB.
+fn size(text: &str) -> Result<usize, String> {
+    let size = ByteSize::from_str(text).map_err(|_| "use a size such as 4096, 64KiB or 1MB")?;
+    usize::try_from(size.as_u64()).map_err(|_| "larger than this machine's memory".to_owned())
+}
+
+impl Options {
+    pub(super) fn into_config(self) -> ServerConfig {
+        let defaults = ServerConfig::default();
+        let limits = Limits { message_bytes_max: self.message_bytes_max, ..defaults.limits };
+        ServerConfig {
+            listen: self.listen,
+            admin_listen: self.admin_listen,
+            shards: self.shards.unwrap_or(defaults.shards),
+            allowed_origins: self.allowed_origins,
+            limits,
+        }
+    }
+}
+
+impl Serve {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let mut stop = StopSignals::new()?;
+        let server = Server::start(self.options.into_config())?;
+        print_addresses(&server);
+        stop.wait().await;
+        println!("fanfare: stopping");
+        server.stop().await;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Tells where the broker is; programs that start one read these lines.
+pub(super) fn print_addresses(server: &Server) {
+    println!("fanfare: listening on http://{}", server.addr());
+    println!("fanfare: admin on {}", server.admin_url());
+}
+
+/// SIGTERM and SIGINT, both of which stop a broker in good order.
+pub(super) struct StopSignals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl StopSignals {
+    pub(super) fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    pub(super) async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

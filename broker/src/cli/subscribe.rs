@@ -1,0 +1,141 @@
+//! `fanfare sub`: prints the messages of topics.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use fanfare_client::{Event, Message, Payload, PayloadKind, TopicName};
+use futures_util::StreamExt;
+use futures_util::stream::SelectAll;
+use serde_json::json;
+
+use super::{INTERRUPTED, Target};
+
+/// Print the messages of one or more topics as they come.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) struct Subscribe {
+    #[command(flatten)]
+    target: Target,
+
+    /// Topics, as stocks.AAPL.
+    #[arg(required = true)]
+    topics: Vec<TopicName>,
+
+    /// Print each message as one JSON object a line, with topic, epoch and offset.
+    #[arg(long, conflicts_with = "raw")]
+    json: bool,
+
+    /// Print the payloads alone, byte for byte, one a line.
+    #[arg(long)]
+    raw: bool,
+
+    /// End after this many messages.
+    #[arg(long, short = 'n', value_name = "N")]
+    count: Option<u64>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  fanfare sub stocks.AAPL news.flash
+      print messages of two topics, each with its topic and offset
+
+  fanfare sub stocks.AAPL --raw | jq .p
+      payloads alone, for another program
+
+  fanfare sub stocks.AAPL --json --count 10
+      ten messages as JSON, then end";
+
+impl Subscribe {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        tokio::select! {
+            printed = self.print_all() => printed,
+            _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(INTERRUPTED)),
+        }
+    }
+
+    async fn print_all(&self) -> anyhow::Result<ExitCode> {
+        let client = self.target.connect().await?;
+        let mut events = client.events();
+        let mut subscriptions = SelectAll::new();
+        for topic in &self.topics {
+            subscriptions.push(client.subscribe(topic.as_str()).await?);
+        }
+        let mut left = self.count.unwrap_or(u64::MAX);
+        let mut last_refusal = None;
+        while left > 0 {
+            tokio::select! {
+                biased;
+                message = subscriptions.next() => {
+                    let Some(message) = message else { break };
+                    self.print(&message)?;
+                    left -= 1;
+                }
+                Some(event) = events.next() => last_refusal = report(event).or(last_refusal),
+            }
+        }
+        client.close().await;
+        match last_refusal.filter(|_| left > 0) {
+            Some(refusal) => anyhow::bail!("{refusal}"),
+            None => Ok(ExitCode::SUCCESS),
+        }
+    }
+
+    fn print(&self, message: &Message) -> std::io::Result<()> {
+        if self.raw {
+            let mut out = std::io::stdout().lock();
+            out.write_all(message.payload.bytes())?;
+            out.write_all(b"\n")?;
+            return out.flush();
+        }
+        if self.json {
+            return print_line(&as_json(message));
+        }
+        let shown = match message.payload.as_text() {
+            Some(text) => text.to_owned(),
+            None => format!("{} bytes", message.payload.bytes().len()),
+        };
+        print_line(&format_args!("{} {} {shown}", message.topic, message.offset))
+    }
+}
+
+/// Tells a person about a connection that is lost or back; the reason if it is lost for good.
+fn report(event: Event) -> Option<String> {
+    let Event::Disconnected { reason, retry_in, .. } = event else { return None };
+    match retry_in {
+        Some(wait) => {
+            eprintln!("fanfare: {reason}; trying again in {:.1} s", wait.as_secs_f64());
+            None
+        }
+        None => Some(reason),
+    }
+}
+
+fn as_json(message: &Message) -> serde_json::Value {
+    let (field, value) = content(&message.payload);
+    json!({
+        "topic": message.topic.as_str(),
+        "epoch": &*message.epoch,
+        "offset": message.offset,
+        field: value,
+    })
+}
+
+/// A payload under the name of its kind, as in the SDK protocol.
+fn content(payload: &Payload) -> (&'static str, serde_json::Value) {
+    match (payload.kind(), payload.as_text()) {
+        (PayloadKind::Json, _) => ("data", payload.parse_json().unwrap_or_default()),
+        (_, Some(text)) => ("text", text.into()),
+        (_, None) => {
+            use base64::Engine;
+            let bytes = payload.bytes();
+            ("base64", base64::engine::general_purpose::STANDARD.encode(bytes).into())
+        }
+    }
+}
+
+/// Prints a line and hands it on at once, so that a pipe sees each message as it comes.
+pub(super) fn print_line(line: &impl std::fmt::Display) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
+}

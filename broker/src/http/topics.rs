@@ -1,0 +1,226 @@
+//! `GET` and `POST` on `/v1/topics/{topic}`: the newest messages, and publishing.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanfare_engine::{PublishError, TopicSnapshot};
+use fanfare_protocol::{Payload, PayloadKind, TopicName};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, ETAG, HeaderValue, RETRY_AFTER};
+use hyper::{Method, Request, Response, StatusCode};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::problem::problem;
+use super::{HttpContext, Reply, method_not_allowed};
+use crate::clock;
+
+/// Messages that a `GET` returns unless it asks for another number.
+const LIMIT_DEFAULT: usize = 10;
+
+/// How long a `POST` waits for a node that is behind, before it is told to come back.
+const CONGESTION_PATIENCE: Duration = Duration::from_secs(2);
+
+pub(super) async fn respond(
+    request: Request<Incoming>,
+    topic: &TopicName,
+    context: &HttpContext,
+) -> Reply {
+    match *request.method() {
+        Method::GET | Method::HEAD => newest(request.uri().query(), topic, context),
+        Method::POST => publish(request, topic, context).await,
+        _ => method_not_allowed("GET, POST"),
+    }
+}
+
+fn newest(query: Option<&str>, topic: &TopicName, context: &HttpContext) -> Reply {
+    let topics = context.local.topics();
+    let limit = match limit(query, topics.limits().history_messages_max) {
+        Ok(limit) => limit,
+        Err(detail) => return problem(StatusCode::BAD_REQUEST, &detail),
+    };
+    match topics.snapshot(topic, limit) {
+        Some(snapshot) => snapshot_reply(topic, &snapshot),
+        None => {
+            let detail = format!("nothing has been published to {topic}, or not lately");
+            problem(StatusCode::NOT_FOUND, &detail)
+        }
+    }
+}
+
+fn limit(query: Option<&str>, most: usize) -> Result<usize, String> {
+    let Some(query) = query.filter(|query| !query.is_empty()) else { return Ok(LIMIT_DEFAULT) };
+    let value = query.strip_prefix("limit=").and_then(|value| value.parse().ok());
+    match value {
+        Some(limit) if (1..=most).contains(&limit) => Ok(limit),
+        _ => Err(format!("the only parameter is limit, from 1 to {most}")),
+    }
+}
+
+#[derive(Serialize)]
+struct Snapshot<'a> {
+    topic: &'a str,
+    epoch: &'a str,
+    offset: u64,
+    messages: Vec<Entry<'a>>,
+}
+
+#[derive(Serialize)]
+struct Entry<'a> {
+    offset: u64,
+    #[serde(flatten)]
+    content: Content<'a>,
+}
+
+/// A payload under the name of its kind, as in the SDK protocol.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Content<'a> {
+    Data(&'a RawValue),
+    Text(&'a str),
+    Base64(String),
+}
+
+impl<'a> Content<'a> {
+    fn of(payload: &'a Payload) -> Self {
+        match (payload.kind(), payload.as_text()) {
+            (PayloadKind::Json, Some(text)) => match serde_json::from_str(text) {
+                Ok(json) => Self::Data(json),
+                Err(_) => Self::Text(text),
+            },
+            (_, Some(text)) => Self::Text(text),
+            (_, None) => {
+                use base64::Engine;
+                let bytes = payload.bytes();
+                Self::Base64(base64::engine::general_purpose::STANDARD.encode(bytes))
+            }
+        }
+    }
+}
+
+fn snapshot_reply(topic: &TopicName, snapshot: &TopicSnapshot) -> Reply {
+    let epoch = snapshot.epoch.to_string();
+    let entry = |message: &'_ std::sync::Arc<fanfare_engine::Message>| message.offset();
+    let messages = snapshot
+        .messages
+        .iter()
+        .map(|message| Entry { offset: entry(message), content: Content::of(message.payload()) });
+    let body = Snapshot {
+        topic: topic.as_str(),
+        epoch: &epoch,
+        offset: snapshot.head,
+        messages: messages.collect(),
+    };
+    let mut reply = json_reply(&body);
+    if let Ok(etag) = HeaderValue::try_from(format!("\"{epoch}:{}\"", snapshot.head)) {
+        reply.headers_mut().insert(ETAG, etag);
+    }
+    reply
+}
+
+#[derive(Serialize)]
+struct Position {
+    epoch: String,
+    offset: u64,
+}
+
+async fn publish(request: Request<Incoming>, topic: &TopicName, context: &HttpContext) -> Reply {
+    let topics = context.local.topics();
+    let content_type = request.headers().get(CONTENT_TYPE).cloned();
+    let limits = topics.limits();
+    let most = limits.message_bytes_max;
+    let body = Limited::new(request.into_body(), most).collect();
+    let body = match tokio::time::timeout(Duration::from_millis(limits.message_timeout_ms), body)
+        .await
+    {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            let detail = format!("the body is longer than {most} bytes, the most allowed");
+            return problem(StatusCode::PAYLOAD_TOO_LARGE, &detail);
+        }
+        Ok(Err(error)) => {
+            let detail = format!("the body could not be read: {error}");
+            return problem(StatusCode::BAD_REQUEST, &detail);
+        }
+        Err(_) => {
+            let detail = format!("the body did not end within {} ms", limits.message_timeout_ms);
+            return problem(StatusCode::REQUEST_TIMEOUT, &detail);
+        }
+    };
+    let payload = match payload(content_type.as_ref(), body) {
+        Ok(payload) => payload,
+        Err(detail) => return problem(StatusCode::BAD_REQUEST, detail),
+    };
+    if !has_caught_up(&topics).await {
+        return busy();
+    }
+    match topics.publish(topic, &payload, &context.local.counters(), clock::now()) {
+        Ok(published) => {
+            json_reply(&Position { epoch: published.epoch.to_string(), offset: published.offset })
+        }
+        Err(error @ PublishError::TooBig(..)) => {
+            problem(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string())
+        }
+        Err(error) => problem(StatusCode::INSUFFICIENT_STORAGE, &error.to_string()),
+    }
+}
+
+/// The payload that a body is, by its content type; JSON where it parses and no type is given.
+fn payload(content_type: Option<&HeaderValue>, body: Bytes) -> Result<Payload, &'static str> {
+    let essence = content_type
+        .and_then(|value| value.to_str().ok())
+        .map(|value| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    let utf8 = |body: &Bytes| std::str::from_utf8(body).is_ok();
+    match essence.as_deref() {
+        Some("application/json") => {
+            Payload::json(body).ok_or("the body is not JSON, or is nested too deep")
+        }
+        Some(essence) if essence.starts_with("text/") => {
+            if utf8(&body) {
+                Ok(Payload::from_checked(PayloadKind::Text, body))
+            } else {
+                Err("the body is not UTF-8 text")
+            }
+        }
+        // What curl sends unless told otherwise; nobody publishes forms.
+        None | Some("application/x-www-form-urlencoded") => Ok(match Payload::json(body.clone()) {
+            Some(json) => json,
+            None if utf8(&body) => Payload::from_checked(PayloadKind::Text, body),
+            None => Payload::binary(body),
+        }),
+        Some(_) => Ok(Payload::binary(body)),
+    }
+}
+
+/// Waits while the node is behind; whether it has caught up in time.
+async fn has_caught_up(topics: &fanfare_engine::TopicTable) -> bool {
+    let deadline = tokio::time::Instant::now() + CONGESTION_PATIENCE;
+    while topics.is_congested() {
+        if tokio::time::Instant::now() >= deadline {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    true
+}
+
+fn busy() -> Reply {
+    let detail = "the node delivers slower than is published; publish again in a second";
+    let mut reply = problem(StatusCode::SERVICE_UNAVAILABLE, detail);
+    reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    reply
+}
+
+fn json_reply(body: &impl Serialize) -> Reply {
+    match serde_json::to_vec(body) {
+        Ok(mut json) => {
+            json.push(b'\n');
+            let mut reply = Response::new(Bytes::from(json).into());
+            let json_type = HeaderValue::from_static("application/json");
+            reply.headers_mut().insert(CONTENT_TYPE, json_type);
+            reply
+        }
+        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}

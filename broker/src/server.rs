@@ -1,0 +1,252 @@
+//! The composition of a broker: the only file that knows every room.
+
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use fanfare_engine::{Limits, LimitsError, Mailbox, PublishError, ShardCounters, TopicTable};
+use fanfare_protocol::{Payload, TopicName};
+use parking_lot::RwLock;
+use tokio::sync::watch;
+
+use crate::admin::{self, AdminThread};
+use crate::shard::{self, ShardSpec, ShardThread, WAKE};
+use crate::{clock, net};
+
+/// How a broker is to be started.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Where clients connect. Port 0 lets the kernel choose.
+    pub listen: SocketAddr,
+    /// Where health and metrics are. Should not be reachable from outside.
+    pub admin_listen: SocketAddr,
+    /// Threads that serve connections; one for each core unless told otherwise.
+    pub shards: NonZeroUsize,
+    /// Origins of pages that may connect, beside those that the broker serves itself, written
+    /// `https://example.com`; `*` is any.
+    pub allowed_origins: Vec<String>,
+    /// What the broker allows.
+    pub limits: Limits,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: ([127, 0, 0, 1], 8080).into(),
+            admin_listen: ([127, 0, 0, 1], 8081).into(),
+            shards: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            allowed_origins: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl ServerConfig {
+    /// A broker of two shards on loopback ports that the kernel chooses.
+    #[must_use]
+    pub fn default_for_tests() -> Self {
+        Self {
+            listen: ([127, 0, 0, 1], 0).into(),
+            admin_listen: ([127, 0, 0, 1], 0).into(),
+            shards: NonZeroUsize::MIN.saturating_add(1),
+            ..Self::default()
+        }
+    }
+}
+
+/// Why a broker did not start. The operator's to mend.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The address is taken or not this machine's.
+    #[error("cannot listen on {addr}: {}", explain(source))]
+    Listen {
+        /// The address that was asked for.
+        addr: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The limits contradict each other.
+    #[error(transparent)]
+    Limits(#[from] LimitsError),
+    /// More shards than a broker can have.
+    #[error("{0} shards are too many; use 1 to {SHARDS_MAX}")]
+    Shards(usize),
+    /// The system refused a thread or a descriptor.
+    #[error("cannot start a thread: {0}")]
+    System(#[from] io::Error),
+}
+
+/// More threads than any machine has cores for.
+const SHARDS_MAX: usize = 1_024;
+
+fn explain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "the port is in use by another program".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
+        io::ErrorKind::PermissionDenied => "not allowed; ports below 1024 need a right".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// A running broker.
+#[derive(Debug)]
+pub struct Server {
+    addr: SocketAddr,
+    admin: AdminThread,
+    topics: Arc<TopicTable>,
+    shards: Vec<thread::JoinHandle<()>>,
+    counters: AllCounters,
+    stop: watch::Sender<bool>,
+}
+
+/// The counters of every thread that counts; the shards' come first.
+pub(crate) type AllCounters = Arc<RwLock<Vec<Arc<ShardCounters>>>>;
+
+impl Server {
+    /// Starts a broker. When this returns, it accepts connections.
+    ///
+    /// # Errors
+    /// [`StartError`]; then nothing is left running.
+    pub fn start(config: ServerConfig) -> Result<Self, StartError> {
+        config.limits.check()?;
+        let count = config.shards.get();
+        if count > SHARDS_MAX {
+            return Err(StartError::Shards(count));
+        }
+        let listen_error = |addr| move |source| StartError::Listen { addr, source };
+        let listeners = net::listen(config.listen, count).map_err(listen_error(config.listen))?;
+        let admin_listener = std::net::TcpListener::bind(config.admin_listen)
+            .map_err(listen_error(config.admin_listen))?;
+        let addr = listeners[0].local_addr()?;
+
+        let polls = (0..count).map(|_| mio::Poll::new()).collect::<io::Result<Vec<_>>>()?;
+        let mailboxes = polls.iter().map(mailbox).collect::<io::Result<Vec<_>>>()?;
+        let limits = Arc::new(config.limits);
+        let topics = Arc::new(TopicTable::new(mailboxes, limits, fastrand::u64(..)));
+        let node: Arc<str> = format!("{:08x}", fastrand::u32(..)).into();
+        let allowed_origins: Arc<[String]> = config.allowed_origins.into();
+        let (stop, stopped) = watch::channel(false);
+
+        let mut shards = Vec::with_capacity(count);
+        let mut counters = Vec::with_capacity(count);
+        for (index, (poll, listener)) in polls.into_iter().zip(listeners).enumerate() {
+            let spec = ShardSpec {
+                index,
+                node: node.clone(),
+                topics: topics.clone(),
+                poll,
+                listener,
+                allowed_origins: allowed_origins.clone(),
+                stop: stopped.clone(),
+            };
+            // Should a later one fail, dropping `stop` ends those that run.
+            let ShardThread { counters: shard_counters, thread } = shard::spawn(spec)?;
+            shards.push(thread);
+            counters.push(shard_counters);
+        }
+        let counters = Arc::new(RwLock::new(counters));
+        let admin = admin::spawn(admin_listener, topics.clone(), counters.clone(), stopped)?;
+        Ok(Self { addr, admin, topics, shards, counters, stop })
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Where health and metrics are.
+    #[must_use]
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin.addr
+    }
+
+    /// The broker's URL for clients.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("ws://{}", self.addr)
+    }
+
+    /// The URL of health and metrics.
+    #[must_use]
+    pub fn admin_url(&self) -> String {
+        format!("http://{}", self.admin.addr)
+    }
+
+    /// A new publisher inside the process.
+    #[must_use]
+    pub fn publisher(&self) -> Publisher {
+        let counters = Arc::new(ShardCounters::default());
+        self.counters.write().push(counters.clone());
+        Publisher { topics: self.topics.clone(), counters }
+    }
+
+    /// Connections open now.
+    #[must_use]
+    pub fn connection_count(&self) -> u64 {
+        self.counters.read().iter().map(|c| c.connections.get()).sum()
+    }
+
+    /// Messages handed to subscribers so far.
+    #[must_use]
+    pub fn messages_out(&self) -> u64 {
+        self.counters.read().iter().map(|c| c.messages_out.get()).sum()
+    }
+
+    /// Bytes written to connections so far, framing included.
+    #[must_use]
+    pub fn bytes_out(&self) -> u64 {
+        self.counters.read().iter().map(|c| c.bytes_out.get()).sum()
+    }
+
+    /// Messages published so far.
+    #[must_use]
+    pub fn messages_in(&self) -> u64 {
+        self.counters.read().iter().map(|c| c.messages_in.get()).sum()
+    }
+
+    /// Stops accepting, closes every connection with 1012 and waits until all are gone; those
+    /// that do not say goodbye are cut after the close timeout.
+    pub async fn stop(self) {
+        let _ = self.stop.send(true);
+        let threads = self.shards.into_iter().chain([self.admin.thread]);
+        let joined = tokio::task::spawn_blocking(move || {
+            threads.map(thread::JoinHandle::join).filter(Result::is_err).count()
+        });
+        // A thread that panicked has printed why; there is nothing left to stop.
+        let _ = tokio::time::timeout(STOP_DEADLINE, joined).await;
+    }
+}
+
+/// Longest that a stop may take: the close timeout and some room.
+const STOP_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Publishes from inside the broker's process, such as an embedded feed.
+#[derive(Debug)]
+pub struct Publisher {
+    topics: Arc<TopicTable>,
+    counters: Arc<ShardCounters>,
+}
+
+impl Publisher {
+    /// Publishes one message.
+    ///
+    /// # Errors
+    /// [`PublishError`]; nothing was published.
+    pub fn publish(&mut self, topic: &TopicName, payload: &Payload) -> Result<u64, PublishError> {
+        let published = self.topics.publish(topic, payload, &self.counters, clock::now())?;
+        Ok(published.offset)
+    }
+}
+
+fn mailbox(poll: &mio::Poll) -> io::Result<Arc<Mailbox>> {
+    let waker = mio::Waker::new(poll.registry(), WAKE)?;
+    Ok(Arc::new(Mailbox::new(move || {
+        // Fails only when the shard is gone, and then nobody is left to wake.
+        let _ = waker.wake();
+    })))
+}

@@ -1,0 +1,218 @@
+//! The turns of one shard: sockets, mail, writes, time.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use fanfare_engine::{Key, ReadOutcome, Shard};
+use mio::Events;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+use super::WAKE;
+use super::socket::DataSocket;
+use crate::clock;
+
+/// How often time is told to the engine.
+const TICK_MS: u64 = 50;
+
+/// Bytes of the buffer that all connections of a shard are read through.
+const SCRATCH_BYTES: usize = 256 * 1_024;
+
+/// Socket events taken at once.
+const EVENTS: usize = 1_024;
+
+/// Connections written to before the clock is read again.
+const FLUSH_STEP: usize = 64;
+
+/// Steps before the sockets are looked at again: 512 writes are about two milliseconds.
+const FLUSH_STEPS: usize = 8;
+
+/// Messages taken from the mailbox for each step.
+const MAIL_STEP: usize = 64;
+
+pub(super) struct EventLoop {
+    poll: AsyncFd<mio::Poll>,
+    events: Events,
+    shard: Rc<RefCell<Shard<DataSocket>>>,
+    scratch: Vec<u8>,
+    /// Connections with more to read than their turn allowed.
+    backlog: Vec<Key>,
+    /// Connections that are not read until the node has caught up with what they published.
+    congested: Vec<Key>,
+    stop: watch::Receiver<bool>,
+    tick: Interval,
+    busy: BusyMeter,
+}
+
+impl EventLoop {
+    pub(super) fn new(
+        poll: mio::Poll,
+        shard: Rc<RefCell<Shard<DataSocket>>>,
+        stop: watch::Receiver<bool>,
+    ) -> io::Result<Self> {
+        let mut tick = tokio::time::interval(Duration::from_millis(TICK_MS));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        #[expect(
+            deprecated,
+            reason = "the new constructor is unsafe because a type may change or close its \
+                      descriptor while it is watched; a poll never does, and it is owned here"
+        )]
+        let poll = AsyncFd::with_interest(poll, Interest::READABLE)?;
+        Ok(Self {
+            poll,
+            events: Events::with_capacity(EVENTS),
+            shard,
+            scratch: vec![0; SCRATCH_BYTES],
+            backlog: Vec::new(),
+            congested: Vec::new(),
+            stop,
+            tick,
+            busy: BusyMeter::default(),
+        })
+    }
+
+    /// Runs until the broker stops and every connection is closed.
+    pub(super) async fn run(mut self) {
+        let mut is_stopping = false;
+        loop {
+            self.turn();
+            let is_done = is_stopping && self.shard.borrow().connection_count() == 0;
+            if is_done {
+                return;
+            }
+            if self.has_work() || !self.shard.borrow().mailbox().try_sleep() {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            let wake = self.sleep(is_stopping).await;
+            self.shard.borrow().mailbox().stay_awake();
+            match wake {
+                Wake::Sockets => {}
+                Wake::Tick => self.handle_tick(),
+                Wake::Stop => {
+                    is_stopping = true;
+                    self.shard.borrow_mut().shut_down(clock::now());
+                }
+            }
+        }
+    }
+
+    async fn sleep(&mut self, is_stopping: bool) -> Wake {
+        tokio::select! {
+            biased;
+            ready = self.poll.readable() => {
+                // Cleared before the events are taken: one that comes in between wakes again.
+                if let Ok(mut ready) = ready {
+                    ready.clear_ready();
+                }
+                Wake::Sockets
+            }
+            _ = self.tick.tick() => Wake::Tick,
+            _ = self.stop.wait_for(|stop| *stop), if !is_stopping => Wake::Stop,
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        let shard = self.shard.borrow();
+        !self.backlog.is_empty() || shard.has_pending_writes() || !shard.mailbox().is_empty()
+    }
+
+    fn turn(&mut self) {
+        self.handle_sockets();
+        self.resume_reading();
+        let mut shard = self.shard.borrow_mut();
+        for _ in 0..FLUSH_STEPS {
+            shard.drain_mailbox(MAIL_STEP);
+            if !shard.flush(FLUSH_STEP, clock::now()) && shard.mailbox().is_empty() {
+                break;
+            }
+        }
+    }
+
+    fn handle_sockets(&mut self) {
+        // A poll without a time limit to wait for fails only when interrupted; the next turn
+        // comes soon enough.
+        if self.poll.get_mut().poll(&mut self.events, Some(Duration::ZERO)).is_err() {
+            return;
+        }
+        let mut shard = self.shard.borrow_mut();
+        let now = clock::now();
+        for event in self.events.iter().filter(|event| event.token() != WAKE) {
+            let key = Key(event.token().0 as u32);
+            if event.is_writable() && shard.buffered_amount(key).is_some_and(|bytes| bytes > 0) {
+                shard.handle_writable(key);
+            }
+            if event.is_readable() || event.is_read_closed() || event.is_error() {
+                let to_end = event.is_read_closed() || event.is_error();
+                let outcome = shard.handle_readable(key, &mut self.scratch, to_end, now);
+                note(outcome, key, &mut self.backlog, &mut self.congested);
+            }
+        }
+    }
+
+    fn resume_reading(&mut self) {
+        let mut shard = self.shard.borrow_mut();
+        if !self.congested.is_empty() && !shard.topics().is_congested() {
+            self.backlog.append(&mut self.congested);
+        }
+        let now = clock::now();
+        for key in std::mem::take(&mut self.backlog) {
+            let outcome = shard.handle_readable(key, &mut self.scratch, true, now);
+            note(outcome, key, &mut self.backlog, &mut self.congested);
+        }
+    }
+
+    fn handle_tick(&mut self) {
+        let mut shard = self.shard.borrow_mut();
+        let now = clock::now();
+        shard.handle_timeouts(now, TICK_MS);
+        shard.topics().sweep(now);
+        self.busy.update(shard.counters());
+    }
+}
+
+/// What ended a shard's sleep.
+enum Wake {
+    /// A socket is ready, or another thread has sent mail.
+    Sockets,
+    /// It is time to look after deadlines.
+    Tick,
+    /// The broker stops.
+    Stop,
+}
+
+/// Remembers a connection that has more to read.
+fn note(outcome: ReadOutcome, key: Key, backlog: &mut Vec<Key>, congested: &mut Vec<Key>) {
+    match outcome {
+        ReadOutcome::More => backlog.push(key),
+        ReadOutcome::Congested => congested.push(key),
+        ReadOutcome::Drained | ReadOutcome::Gone => {}
+    }
+}
+
+/// How much of its time this thread works, all tasks included.
+#[derive(Default)]
+struct BusyMeter {
+    last: Option<(Instant, Duration)>,
+}
+
+impl BusyMeter {
+    const WINDOW: Duration = Duration::from_secs(1);
+
+    fn update(&mut self, counters: &fanfare_engine::ShardCounters) {
+        let now = Instant::now();
+        let busy = tokio::runtime::Handle::current().metrics().worker_total_busy_duration(0);
+        counters.busy_ns.set(busy.as_nanos() as u64);
+        let (since, busy_then) = *self.last.get_or_insert((now, busy));
+        let passed = now - since;
+        if passed >= Self::WINDOW {
+            let ratio = busy.saturating_sub(busy_then).as_secs_f64() / passed.as_secs_f64();
+            counters.busy_ratio_millionths.set((ratio.min(1.0) * 1e6) as u64);
+            self.last = Some((now, busy));
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! The engine's [`Socket`] over a TCP connection.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::Shutdown;
+
+use fanfare_engine::Socket;
+use mio::event::Source;
+
+/// An established connection, out of tokio's hands.
+#[derive(Debug)]
+pub(crate) struct DataSocket(mio::net::TcpStream);
+
+impl DataSocket {
+    pub(crate) fn new(stream: tokio::net::TcpStream) -> io::Result<Self> {
+        Ok(Self(mio::net::TcpStream::from_std(stream.into_std()?)))
+    }
+
+    pub(crate) fn source(&mut self) -> &mut impl Source {
+        &mut self.0
+    }
+}
+
+impl Read for DataSocket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for DataSocket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.write_vectored(slices)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Socket for DataSocket {
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        self.0.shutdown(Shutdown::Write)
+    }
+}

@@ -1,0 +1,86 @@
+//! How long to wait before the next attempt to connect. Owns the count of failures, no clock.
+
+use std::time::Duration;
+
+/// Exponential backoff with full jitter: the n-th wait in a row is drawn evenly from `min` to
+/// `min * 2^n`, never over `max`. Jitter keeps the clients of a restarted broker from coming back
+/// in one instant.
+#[derive(Debug)]
+pub(crate) struct Backoff {
+    min: Duration,
+    max: Duration,
+    failures: u32,
+}
+
+impl Backoff {
+    pub(crate) fn new(min: Duration, max: Duration) -> Self {
+        Self { min, max: max.max(min), failures: 0 }
+    }
+
+    /// The wait before the next attempt.
+    pub(crate) fn next(&mut self) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        let ceiling = 2u32
+            .checked_pow(self.failures)
+            .and_then(|factor| self.min.checked_mul(factor))
+            .map_or(self.max, |ceiling| ceiling.min(self.max));
+        self.min + (ceiling - self.min).mul_f64(fastrand::f64())
+    }
+
+    /// Tells that a connection lived for `lifetime`. Only one that outlived the longest wait
+    /// clears the count, so that a broker that fails soon after accepting is not hammered.
+    pub(crate) fn connection_lived(&mut self, lifetime: Duration) {
+        if lifetime >= self.max {
+            self.failures = 0;
+        }
+    }
+
+    /// The number of the next attempt since the last stable connection, from 1.
+    pub(crate) fn attempt(&self) -> u32 {
+        self.failures.saturating_add(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIN: Duration = Duration::from_millis(500);
+    const MAX: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn waits_grow_and_stay_between_min_and_max() {
+        for _ in 0..200 {
+            let mut backoff = Backoff::new(MIN, MAX);
+            for n in 1..=40u32 {
+                let ceiling = MIN.saturating_mul(2u32.saturating_pow(n)).min(MAX);
+                let wait = backoff.next();
+                assert!((MIN..=ceiling).contains(&wait), "wait {n} is {wait:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn waits_are_spread_over_the_whole_range() {
+        let waits: Vec<_> = (0..1_000).map(|_| Backoff::new(MIN, MAX).next()).collect();
+        let in_lower_half = waits.iter().filter(|&&wait| wait < MIN.mul_f64(1.5)).count();
+        assert!((350..650).contains(&in_lower_half), "{in_lower_half} of 1000");
+    }
+
+    #[test]
+    fn only_a_stable_connection_clears_the_count() {
+        let mut backoff = Backoff::new(MIN, MAX);
+        let waits = (0..8).map(|_| backoff.next());
+        assert!(waits.count() == 8 && backoff.attempt() == 9);
+        backoff.connection_lived(MAX - Duration::from_millis(1));
+        assert_eq!(backoff.attempt(), 9);
+        backoff.connection_lived(MAX);
+        assert_eq!(backoff.attempt(), 1);
+        assert!(backoff.next() <= 2 * MIN);
+    }
+
+    #[test]
+    fn a_max_below_min_counts_as_min() {
+        assert_eq!(Backoff::new(MAX, MIN).next(), MAX);
+    }
+}

@@ -1,0 +1,268 @@
+//! The background task of a client: connects, serves the connection until it is lost, waits and
+//! comes back, until the client is closed or the broker says not to come back.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use fanfare_protocol::{CloseCode, Command, Connect, Connected, Request as Body};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout};
+
+use crate::address::Address;
+use crate::alarm::{Alarm, Ring};
+use crate::backlog::Backlog;
+use crate::backoff::Backoff;
+use crate::builder::Config;
+use crate::client::{Client, Handle, Shared};
+use crate::connection::{Connection, Loss, Progress};
+use crate::error::Error;
+use crate::event::Event;
+use crate::request::{Control, Request};
+use crate::session::{Mismatch, Session};
+
+/// Requests that are taken from the queue in one go and written together.
+const REQUESTS_PER_TURN: usize = 64;
+
+/// Connects and starts the task.
+pub(crate) async fn start(address: Address, config: Arc<Config>) -> Result<Client, Error> {
+    let (requests, request_queue) = mpsc::channel(config.request_queue);
+    let (controls, control_queue) = mpsc::unbounded_channel();
+    let shared = Arc::new(Shared::new());
+    let backlog = Backlog::new(config.subscription_buffer);
+    let mut driver = Driver {
+        address: Arc::new(address),
+        session: Session::new(config.codec, shared.clone(), backlog),
+        backoff: Backoff::new(config.backoff_min, config.backoff_max),
+        requests: request_queue,
+        controls: control_queue,
+        closers: Vec::new(),
+        config: config.clone(),
+        shared: shared.clone(),
+    };
+    let opened = driver.open().await?;
+    driver.announce(&opened.1);
+    tokio::spawn(driver.run(opened));
+    Ok(Client::new(Handle { config, shared, requests, controls }))
+}
+
+type Opened = (Connection, Connected);
+
+struct Driver {
+    address: Arc<Address>,
+    config: Arc<Config>,
+    shared: Arc<Shared>,
+    session: Session,
+    backoff: Backoff,
+    requests: mpsc::Receiver<Request>,
+    controls: mpsc::UnboundedReceiver<Control>,
+    /// Those who wait for the end; they hear it when the driver is dropped.
+    closers: Vec<oneshot::Sender<()>>,
+}
+
+/// Why there is no connection, and whether coming back makes sense.
+struct Outage {
+    loss: Loss,
+    /// Set if the client must not come back.
+    fatal: Option<Error>,
+}
+
+impl From<Error> for Outage {
+    fn from(error: Error) -> Self {
+        let fatal = error.is_final().then(|| error.clone());
+        let loss = match error {
+            Error::ClosedByBroker { code, reason } => Loss { code: Some(code), reason },
+            other => Loss::without_code(other.to_string()),
+        };
+        Self { loss, fatal }
+    }
+}
+
+impl From<Loss> for Outage {
+    fn from(loss: Loss) -> Self {
+        match loss {
+            Loss { code: Some(code), reason } => Error::ClosedByBroker { code, reason }.into(),
+            loss => Self { loss, fatal: None },
+        }
+    }
+}
+
+impl Driver {
+    async fn run(mut self, first: Opened) {
+        let mut opened = Ok(first);
+        let error = loop {
+            let outage = match opened {
+                Ok(opened) => match self.live(opened).await {
+                    Some(loss) => loss.into(),
+                    None => break Error::Closed,
+                },
+                Err(error) => Outage::from(error),
+            };
+            let retry_in = outage.fatal.is_none().then(|| self.backoff.next());
+            let Loss { code, reason } = outage.loss;
+            self.shared.events.emit(Event::Disconnected { code, reason, retry_in });
+            if let Some(fatal) = outage.fatal {
+                break fatal;
+            }
+            opened = match self.open_after(retry_in.unwrap_or_default()).await {
+                Some(opened) => opened,
+                None => break Error::Closed,
+            };
+        };
+        self.end(&error);
+    }
+
+    /// Waits, then tries to connect. `None` if the client was closed meanwhile.
+    async fn open_after(&mut self, wait: Duration) -> Option<Result<Opened, Error>> {
+        self.unless_closed(tokio::time::sleep(wait)).await?;
+        self.shared.events.emit(Event::Connecting { attempt: self.backoff.attempt() });
+        let opening = self.open();
+        let opened = self.unless_closed(opening).await?;
+        match &opened {
+            Ok((_, connected)) => self.announce(connected),
+            Err(_) => self.session.disconnected(),
+        }
+        Some(opened)
+    }
+
+    /// One attempt to open a session with everything that the client is subscribed to.
+    fn open(&mut self) -> impl Future<Output = Result<Opened, Error>> + use<> {
+        let id = self.shared.next_number();
+        let request = Body::Connect(Connect { token: self.config.token.clone() });
+        let frames = self.session.open(Command { id: Some(id), request });
+        let (address, config) = (self.address.clone(), self.config.clone());
+        async move {
+            let opening = Connection::open(&address, config.codec, id, frames);
+            let limit = config.connect_timeout;
+            timeout(limit, opening).await.unwrap_or_else(|_| {
+                let detail = format!("no session within {limit:?}");
+                Err(Error::Unreachable { address: address.host_port.clone(), detail })
+            })
+        }
+    }
+
+    /// Tells the handles that a session is open. Comes before `connect` returns to the caller.
+    fn announce(&self, connected: &Connected) {
+        self.shared.message_bytes_max.store(connected.message_bytes_max, Ordering::Relaxed);
+        let Connected { connection, node, .. } = connected.clone();
+        self.shared.events.emit(Event::Connected { connection, node });
+    }
+
+    /// Lets `work` finish unless the client is closed first. Subscriptions may end meanwhile.
+    async fn unless_closed<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                control = self.controls.recv() => if self.is_closed_by(control) { return None },
+                outcome = &mut work => return Some(outcome),
+            }
+        }
+    }
+
+    /// Serves a connection to its end. `None` if the client was closed.
+    async fn live(&mut self, (mut connection, connected): Opened) -> Option<Loss> {
+        let opened_at = Instant::now();
+        self.shared.message_bytes_max.store(connected.message_bytes_max, Ordering::Relaxed);
+        let ping_interval = Duration::from_millis(connected.ping_interval_ms);
+        let silence_max = ping_interval.saturating_add(self.config.liveness_grace);
+        let loss = self.serve(&mut connection, Alarm::new(silence_max)).await;
+        self.backoff.connection_lived(opened_at.elapsed());
+        match loss {
+            Some(_) => self.session.disconnected(),
+            // Whoever reads slowly or not at all must not hold up the end.
+            None => drop(timeout(self.config.command_timeout, self.close(connection)).await),
+        }
+        loss
+    }
+
+    async fn serve(&mut self, connection: &mut Connection, mut alarm: Alarm) -> Option<Loss> {
+        let mut taken = Vec::with_capacity(REQUESTS_PER_TURN);
+        loop {
+            self.session.take_outgoing().for_each(|frame| connection.send(frame));
+            let reading = self.session.backlog.has_room(self.session.awaits_reply());
+            alarm.reading(reading);
+            if self.session.take_renewal_wanted() {
+                alarm.renew_after(self.config.backoff_max);
+            }
+            tokio::select! {
+                control = self.controls.recv() => if self.is_closed_by(control) { return None },
+                // Once every handle is gone the controls say it, after what was said before.
+                _ = self.requests.recv_many(&mut taken, REQUESTS_PER_TURN),
+                    if connection.is_flushed() && !self.requests.is_closed() => {
+                    taken.drain(..).for_each(|request| self.session.request(request));
+                }
+                progress = connection.progress(reading) => {
+                    if !matches!(progress, Progress::Flushed) {
+                        alarm.heard();
+                    }
+                    if let Some(loss) = self.advance(progress) {
+                        return Some(loss);
+                    }
+                }
+                () = self.session.backlog.drain() => {}
+                ring = alarm.rings() => match ring {
+                    Ring::Early => {}
+                    Ring::Renew => self.session.renew(),
+                    Ring::Silent => return Some(Loss::without_code("the broker fell silent")),
+                },
+            }
+        }
+    }
+
+    /// Acts on what happened on the socket.
+    fn advance(&mut self, progress: Progress) -> Option<Loss> {
+        match progress {
+            Progress::Received(frame) => match self.session.receive(frame) {
+                Ok(()) => None,
+                Err(Mismatch) => Some(Loss::without_code("a reply did not fit its command")),
+            },
+            Progress::Heard | Progress::Flushed => None,
+            Progress::Lost(loss) => Some(loss),
+        }
+    }
+
+    /// Acts on a control; true if the client shall be closed, as also when every handle is gone.
+    fn is_closed_by(&mut self, control: Option<Control>) -> bool {
+        match control {
+            Some(Control::Leave { topic, number, done }) => {
+                self.session.leave(&topic, number, done);
+                false
+            }
+            Some(Control::Close(closer)) => {
+                self.closers.push(closer);
+                true
+            }
+            None => true,
+        }
+    }
+
+    /// Sends what is queued and closes the connection as RFC 6455 section 7.1.2 wants it. Replies
+    /// that come before the broker's close frame are still taken.
+    async fn close(&mut self, mut connection: Connection) {
+        self.session.end_subscriptions(&Error::Closed);
+        self.requests.close();
+        while let Some(request) = self.requests.recv().await {
+            match request {
+                Request::Subscribe { .. } => request.fail(Error::Closed),
+                Request::Publish { .. } => self.session.request(request),
+            }
+        }
+        self.session.take_outgoing().for_each(|frame| connection.send(frame));
+        connection.send_close(CloseCode::NORMAL);
+        while self.advance(connection.progress(true).await).is_none() {}
+    }
+
+    /// Tells everyone that the client has ended.
+    fn end(mut self, error: &Error) {
+        self.shared.ended.set(error.clone()).ok();
+        self.session.end_subscriptions(error);
+        self.session.disconnected();
+        self.requests.close();
+        while let Ok(request) = self.requests.try_recv() {
+            request.fail(error.clone());
+        }
+        self.shared.events.emit(Event::Closed);
+    }
+}

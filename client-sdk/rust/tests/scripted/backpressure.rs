@@ -1,0 +1,121 @@
+//! Applications that read slowly or not at all.
+
+use std::time::Duration;
+
+use fanfare_client::{Error, Payload};
+use tokio::time::timeout;
+
+use crate::peer::{A_MOMENT, Link, Peer, SOON, next_text};
+
+/// Over what the kernel buffers between two loopback sockets.
+const FLOOD: u64 = 400;
+
+async fn flood(link: &mut Link, topic: &str) {
+    let filler = "x".repeat(60_000);
+    for offset in 1..=FLOOD {
+        link.message(topic, offset, &format!("{offset} {filler}")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_broker_feels_an_application_that_does_not_read_and_nothing_is_lost() {
+    let peer = Peer::bind().await;
+    let (client, mut link) = peer.client(peer.builder().subscription_buffer(8)).await;
+    let mut subscription = link.subscribe(&client, "a").await;
+    let mut flooding = tokio::spawn(async move {
+        flood(&mut link, "a").await;
+        link
+    });
+    let stopped = timeout(Duration::from_millis(500), &mut flooding).await;
+    assert!(stopped.is_err(), "the client took everything though nobody read");
+
+    for offset in 1..=FLOOD {
+        let message = timeout(SOON, subscription.next()).await.unwrap().unwrap();
+        assert_eq!((message.offset, message.previous_offset()), (offset, offset - 1));
+    }
+    flooding.await.unwrap();
+}
+
+#[tokio::test]
+async fn silence_of_a_socket_that_is_not_read_is_not_death() {
+    let peer = Peer::bind().await;
+    let short = Duration::from_millis(40);
+    let builder = peer.builder().subscription_buffer(1).liveness_grace(short);
+    let (client, (mut link, _)) =
+        tokio::join!(builder.connect(), peer.serve_with_ping_interval(short));
+    let client = client.unwrap();
+    let mut subscription = link.subscribe(&client, "a").await;
+    for offset in 1..=3 {
+        link.message("a", offset, "x").await;
+    }
+    tokio::time::sleep(5 * short).await;
+    for _ in 1..=3 {
+        next_text(&mut subscription).await;
+    }
+    link.message("a", 4, "still the same connection").await;
+    assert_eq!(next_text(&mut subscription).await, "still the same connection");
+}
+
+#[tokio::test]
+async fn publishing_from_inside_the_loop_over_messages_gets_its_reply() {
+    let peer = Peer::bind().await;
+    let (client, mut link) = peer.client(peer.builder().subscription_buffer(2)).await;
+    let mut subscription = link.subscribe(&client, "a").await;
+    for offset in 1..=20 {
+        link.message("a", offset, "x").await;
+    }
+    next_text(&mut subscription).await;
+    let (position, ()) = tokio::join!(client.publish("a", Payload::text("mine")), async {
+        let command = link.command().await;
+        link.confirm_publish(&command, 21).await;
+    });
+    assert_eq!(position.unwrap().offset, 21);
+    for offset in 2..=20 {
+        assert_eq!(subscription.next().await.unwrap().offset, offset);
+    }
+}
+
+#[tokio::test]
+async fn awaited_replies_do_not_lift_the_bound_for_ever() {
+    let peer = Peer::bind().await;
+    let builder = peer.builder().subscription_buffer(4).command_timeout(Duration::from_millis(300));
+    let (client, mut link) = peer.client(builder).await;
+    let subscription = link.subscribe(&client, "a").await;
+    let flooding = tokio::spawn(async move { flood(&mut link, "a").await });
+    let outcome = client.publish("a", Payload::text("behind the flood")).await;
+    assert!(matches!(outcome, Err(Error::TimedOut { .. })), "{outcome:?}");
+    assert!(!flooding.is_finished());
+    drop(subscription);
+    flooding.abort();
+}
+
+#[tokio::test]
+async fn dropping_the_subscription_that_is_not_read_frees_the_others() {
+    let peer = Peer::bind().await;
+    let (client, mut link) = peer.client(peer.builder().subscription_buffer(1)).await;
+    let unread = link.subscribe(&client, "unread").await;
+    let mut read = link.subscribe(&client, "read").await;
+    for offset in 1..=5 {
+        link.message("unread", offset, "x").await;
+    }
+    link.message("read", 1, "mine").await;
+    assert!(timeout(A_MOMENT, read.next()).await.is_err());
+    drop(unread);
+    assert_eq!(next_text(&mut read).await, "mine");
+}
+
+#[tokio::test]
+async fn a_client_with_an_unread_subscription_closes_all_the_same() {
+    let peer = Peer::bind().await;
+    let (client, mut link) = peer.client(peer.builder().subscription_buffer(1)).await;
+    let mut unread = link.subscribe(&client, "a").await;
+    for offset in 1..=5 {
+        link.message("a", offset, "x").await;
+    }
+    tokio::time::sleep(A_MOMENT).await;
+    let ((), code) = tokio::join!(client.close(), link.closed_with());
+    assert_eq!(code.0, 1000);
+    assert_eq!(next_text(&mut unread).await, "x");
+    assert_eq!(unread.next().await, None);
+    assert_eq!(unread.error(), Some(&Error::Closed));
+}

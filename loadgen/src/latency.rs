@@ -1,0 +1,130 @@
+//! Latency histograms (HDR, three significant digits) and the percentiles that are reported.
+//!
+//! Histograms of several threads and processes are merged before percentiles are taken: an average
+//! of percentiles would be no percentile.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
+use serde::{Deserialize, Serialize};
+
+/// Longest latency that is told apart, in ns: one hour. Longer ones count as this.
+const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
+
+const SIGNIFICANT_DIGITS: u8 = 3;
+
+/// A histogram of nanoseconds. In JSON it is the standard V2 encoding in base64.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Latencies(Histogram<u64>);
+
+impl Default for Latencies {
+    fn default() -> Self {
+        let histogram = Histogram::new_with_bounds(1, LATENCY_NS_MAX, SIGNIFICANT_DIGITS);
+        Self(histogram.expect("constant bounds with low * 2 <= high and at most five digits"))
+    }
+}
+
+impl Latencies {
+    /// Counts one latency in ns.
+    #[inline]
+    pub fn record(&mut self, latency_ns: u64) {
+        self.0.saturating_record(latency_ns);
+    }
+
+    /// Adds all that `other` holds.
+    pub fn merge(&mut self, other: &Self) {
+        // Adding fails only where the other's bounds are wider; all of ours are the same.
+        let added = self.0.add(&other.0);
+        debug_assert!(added.is_ok(), "histograms of different bounds: {added:?}");
+    }
+
+    /// How many latencies were counted.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// The percentiles that a report tells.
+    #[must_use]
+    pub fn percentiles(&self) -> Percentiles {
+        let us = |ns: u64| ns as f64 / 1_000.0;
+        let at = |quantile| us(self.0.value_at_quantile(quantile));
+        Percentiles {
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p99_9: at(0.999),
+            max: us(self.0.max()),
+        }
+    }
+}
+
+/// Percentiles in µs; all 0 where nothing was counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Percentiles {
+    /// Half of all were at most this.
+    pub p50: f64,
+    /// 90 %.
+    pub p90: f64,
+    /// 99 %.
+    pub p99: f64,
+    /// 99.9 %.
+    pub p99_9: f64,
+    /// The longest.
+    pub max: f64,
+}
+
+impl Serialize for Latencies {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut bytes = Vec::new();
+        V2Serializer::new().serialize(&self.0, &mut bytes).map_err(serde::ser::Error::custom)?;
+        serializer.serialize_str(&STANDARD.encode(bytes))
+    }
+}
+
+impl<'de> Deserialize<'de> for Latencies {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error;
+        let text = String::deserialize(deserializer)?;
+        let bytes = STANDARD.decode(text).map_err(D::Error::custom)?;
+        let read = Deserializer::new().deserialize(&mut bytes.as_slice());
+        read.map(Self).map_err(|error| D::Error::custom(format!("{error:?}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_of_merged_histograms_are_those_of_all_values() {
+        let (mut low, mut high) = (Latencies::default(), Latencies::default());
+        (1..=500).for_each(|us| low.record(us * 1_000));
+        (501..=1_000).for_each(|us| high.record(us * 1_000));
+        let text = serde_json::to_string(&high).unwrap();
+        low.merge(&serde_json::from_str(&text).unwrap());
+        let told = low.percentiles();
+        for (value, expected) in
+            [(told.p50, 500.0), (told.p90, 900.0), (told.p99, 990.0), (told.p99_9, 999.0)]
+        {
+            assert!((value - expected).abs() / expected < 0.002, "{value} for {expected}");
+        }
+        assert!((told.max - 1_000.0).abs() < 1.0);
+        assert_eq!(low.count(), 1_000);
+    }
+
+    #[test]
+    fn latencies_beyond_the_bounds_count_as_the_bound() {
+        let mut latencies = Latencies::default();
+        latencies.record(u64::MAX);
+        latencies.record(0);
+        assert_eq!(latencies.count(), 2);
+        assert!(latencies.percentiles().max >= 3.6e9);
+    }
+
+    #[test]
+    fn an_empty_histogram_has_zeros() {
+        assert_eq!(Latencies::default().percentiles(), Percentiles::default());
+    }
+}

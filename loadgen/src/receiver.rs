@@ -1,0 +1,230 @@
+//! The receive path: one thread, one poll, one read buffer for all of its connections.
+//!
+//! It must be cheap, or the generator measures itself: a message costs no allocation, no parser
+//! and no task; a connection keeps bytes only of a frame that has not come whole. Opening
+//! connections is `connect`'s, judging messages is `record`'s.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use mio::net::TcpStream;
+use mio::{Events, Poll};
+
+use crate::connect::{self, ConnectReport, Opened};
+use crate::frame::{self, FrameFault, Sender};
+use crate::plan::{Plan, Share};
+use crate::record::Record;
+use crate::stamp::now_ns;
+use crate::window::Window;
+
+/// The read buffer of a receiver. Fits the second-level cache.
+const SCRATCH_BYTES: usize = 128 * 1024;
+
+/// Room for new bytes that a read must at least have; a longer partial frame grows the buffer.
+const READ_BYTES_MIN: usize = 16 * 1024;
+
+const EVENTS_PER_POLL: usize = 1_024;
+
+/// How soon a receiver sees that it should stop.
+const POLL_MAX: Duration = Duration::from_millis(20);
+
+/// What a receiver tells while it runs, and is told.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Live connections.
+    pub opened: AtomicU32,
+    /// Messages received since the start, without doubled ones.
+    pub received: AtomicU64,
+    /// When the last of them was read, in ns of [`now_ns`].
+    pub last_ns: AtomicU64,
+    /// Whether latencies and bytes are counted.
+    pub measuring: AtomicBool,
+    /// Whether to end.
+    pub stop: AtomicBool,
+}
+
+/// One thread's connections.
+#[derive(Debug)]
+pub struct Receiver {
+    poll: Poll,
+    connections: Vec<Connection>,
+    record: Record,
+    scratch: Vec<u8>,
+    counters: Arc<Counters>,
+    window: Option<Arc<Window>>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    /// `None` once it has ended.
+    stream: Option<TcpStream>,
+    first_topic: u32,
+    /// The start of a frame whose end has not come.
+    partial: Vec<u8>,
+}
+
+/// Why a connection ended before its time.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("{0}")]
+    Socket(#[from] io::Error),
+    #[error("the server sent {0}")]
+    Frame(#[from] FrameFault),
+    #[error("the server closed it: {0}")]
+    Closed(String),
+}
+
+impl Receiver {
+    /// Opens the connections of `share`.
+    ///
+    /// # Errors
+    /// Only if the poll cannot be set up; see [`connect::open`].
+    pub fn open(
+        plan: &Plan,
+        share: Share,
+        counters: Arc<Counters>,
+        window: Option<Arc<Window>>,
+    ) -> io::Result<(Self, ConnectReport)> {
+        let Opened { poll, connections, report } = connect::open(plan, share, &counters.opened)?;
+        let numbered = (share.first..).zip(connections);
+        let connections = numbered.map(|(number, live)| {
+            let first_topic = plan.shape.first_topic(number);
+            let (stream, partial) = live.map(|live| (live.stream, live.unread)).unzip();
+            Connection { stream, first_topic, partial: partial.unwrap_or_default() }
+        });
+        let receiver = Self {
+            poll,
+            connections: connections.collect(),
+            record: Record::new(plan, share),
+            scratch: vec![0; SCRATCH_BYTES],
+            counters,
+            window,
+        };
+        Ok((receiver, report))
+    }
+
+    /// Receives until told to stop.
+    ///
+    /// # Errors
+    /// Only if polling itself fails; a connection that ends is noted in the record.
+    pub fn run(mut self) -> io::Result<Record> {
+        // Edges that came while connections were opened are gone, so look at each one once.
+        for place in 0..self.connections.len() {
+            self.read(place, true);
+        }
+        let mut events = Events::with_capacity(EVENTS_PER_POLL);
+        while !self.counters.stop.load(Ordering::Acquire) {
+            match self.poll.poll(&mut events, Some(POLL_MAX)) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                polled => polled?,
+            }
+            // Loaded after the poll: what is published after the flag was set is measured.
+            self.record.set_measuring(self.counters.measuring.load(Ordering::Acquire));
+            for event in &events {
+                if event.is_readable() {
+                    self.read(event.token().0, event.is_read_closed() || event.is_error());
+                }
+            }
+            let received = self.record.received();
+            if received != self.counters.received.load(Ordering::Relaxed) {
+                self.counters.last_ns.store(now_ns(), Ordering::Relaxed);
+                self.counters.received.store(received, Ordering::Release);
+            }
+        }
+        Ok(self.record)
+    }
+
+    fn read(&mut self, place: usize, to_the_end: bool) {
+        if let Err(ended) = self.read_frames(place, to_the_end) {
+            self.connections[place].stream = None;
+            self.connections[place].partial = Vec::new();
+            self.record.closed(|| ended.to_string());
+        }
+    }
+
+    /// Reads what the socket has. A read that does not fill the buffer has emptied the socket,
+    /// and the next bytes raise a new edge; only an end of the stream that came with them needs
+    /// `to_the_end`.
+    fn read_frames(&mut self, place: usize, to_the_end: bool) -> Result<(), Ended> {
+        let connection = &mut self.connections[place];
+        let Some(stream) = connection.stream.as_mut() else { return Ok(()) };
+        loop {
+            let kept = connection.partial.len();
+            if self.scratch.len() < kept + READ_BYTES_MIN {
+                self.scratch.resize(2 * kept + READ_BYTES_MIN, 0);
+            }
+            self.scratch[..kept].copy_from_slice(&connection.partial);
+            let read = match stream.read(&mut self.scratch[kept..]) {
+                Ok(0) => return Err(Ended::Closed("without a close frame".to_owned())),
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error.into()),
+            };
+            self.record.read(read);
+            let bytes = &self.scratch[..kept + read];
+            let mut frames = Frames {
+                place,
+                first_topic: connection.first_topic,
+                record: &mut self.record,
+                window: self.window.as_deref(),
+                stream,
+            };
+            let used = frames.take(bytes)?;
+            connection.partial.clear();
+            connection.partial.extend_from_slice(&bytes[used..]);
+            if bytes.len() < self.scratch.len() && !to_the_end {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// The frames of one read of one connection.
+struct Frames<'a> {
+    place: usize,
+    first_topic: u32,
+    record: &'a mut Record,
+    window: Option<&'a Window>,
+    stream: &'a mut TcpStream,
+}
+
+impl Frames<'_> {
+    /// Takes all whole frames; how many bytes they have.
+    fn take(&mut self, bytes: &[u8]) -> Result<usize, Ended> {
+        let now_ns = now_ns();
+        let (mut used, mut completed) = (0, 0);
+        while let Some(frame) = frame::read(&bytes[used..], Sender::Server)? {
+            let content = &bytes[used..][frame.content.clone()];
+            if matches!(frame.opcode, frame::TEXT | frame::BINARY) {
+                let stamp = self.record.message(self.place, self.first_topic, content, now_ns);
+                if let (Some(stamp), Some(window)) = (stamp, self.window) {
+                    completed += u64::from(window.delivered(stamp.topic, stamp.sequence));
+                }
+            } else {
+                self.control(frame.opcode, content)?;
+            }
+            used += frame.content.end;
+        }
+        if let (Some(window), 1..) = (self.window, completed) {
+            window.completed(completed);
+        }
+        Ok(used)
+    }
+
+    /// A receiver writes nothing but pongs, so they always fit the socket's empty buffer.
+    #[cold]
+    fn control(&mut self, opcode: u8, content: &[u8]) -> Result<(), Ended> {
+        match opcode {
+            frame::CLOSE => Err(Ended::Closed(frame::close_text(content))),
+            frame::PING => {
+                let mut pong = Vec::new();
+                frame::write_masked(&mut pong, frame::PONG, content);
+                Ok(self.stream.write_all(&pong)?)
+            }
+            _ => Ok(()),
+        }
+    }
+}
