@@ -467,5 +467,4 @@ fn ping_frames(form: WireForm) -> Bytes {
 }
 
 #[cfg(test)]
-#[path = "shard_tests.rs"]
 mod tests;

@@ -33,7 +33,7 @@ fn a_message_goes_only_to_shards_with_subscribers_and_offsets_are_dense() {
     publish(&table, "b", "other topic", 0);
     table.leave(&joined.topic, 1);
     publish(&table, "a", "y", 0);
-    assert_eq!(drain(&table, 0), []);
+    assert!(drain(&table, 0).is_empty());
     assert_eq!(drain(&table, 1), [2]);
     assert_eq!(drain(&table, 2), [2, 3]);
 }
@@ -46,7 +46,11 @@ fn concurrent_publishers_give_every_shard_the_same_order() {
     }
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            scope.spawn(|| (0..500).for_each(|_| drop(publish(&table, "a", "x", 0))));
+            scope.spawn(|| {
+                for _ in 0..500 {
+                    publish(&table, "a", "x", 0);
+                }
+            });
         }
     });
     let expected: Vec<u64> = (1..=2_000).collect();
@@ -70,11 +74,11 @@ fn a_ring_keeps_the_newest_within_messages_bytes_and_age() {
     };
     assert_eq!(offsets(10), (5, vec![3, 4, 5]));
     assert_eq!(offsets(1), (5, vec![5]));
-    publish(&table, "a", &"y".repeat(1_000), 5);
+    publish(&table, "a", &"y".repeat(1_300), 5);
     assert_eq!(offsets(10), (6, vec![5, 6]), "bytes");
     (0..STRIPES).for_each(|_| table.sweep(Now::from_ms(1_005)));
     assert_eq!(offsets(10), (6, vec![6]), "age");
-    assert_eq!(table.history_bytes(), 1_000 + 256);
+    assert_eq!(table.history_bytes(), 1_300 + 256);
 }
 
 #[test]
