@@ -126,7 +126,8 @@ impl Tick {
     pub(crate) fn to_json(&self, time_ms: u64) -> String {
         let Self { symbol, price, size, bid, ask, open, volume, .. } = self;
         format!(
-            r#"{{"s":"{symbol}","p":{price},"z":{size},"b":{bid},"a":{ask},"o":{open},"v":{volume},"t":{time_ms}}}"#
+            "{{\"s\":\"{symbol}\",\"p\":{price},\"z\":{size},\"b\":{bid},\"a\":{ask},\
+             \"o\":{open},\"v\":{volume},\"t\":{time_ms}}}"
         )
     }
 }
@@ -299,7 +300,10 @@ mod tests {
         };
         assert_eq!(
             tick.to_json(1_700_000_000_000),
-            r#"{"s":"ACME","p":187.05,"z":300,"b":187.04,"a":187.10,"o":0.50,"v":9000,"t":1700000000000}"#
+            concat!(
+                r#"{"s":"ACME","p":187.05,"z":300,"b":187.04,"a":187.10,"#,
+                r#""o":0.50,"v":9000,"t":1700000000000}"#
+            )
         );
     }
 

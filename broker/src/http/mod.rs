@@ -9,7 +9,7 @@ mod problem;
 mod topics;
 mod upgrade;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use fanfare_engine::ConnectionKind;
 use fanfare_protocol::TopicName;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CACHE_CONTROL, HeaderValue};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -53,10 +53,12 @@ type UpgradeSlot = Rc<RefCell<Option<ConnectionKind>>>;
 /// Serves one connection until it ends or upgrades.
 pub(crate) async fn serve(stream: TcpStream, context: Rc<HttpContext>) {
     let slot = UpgradeSlot::default();
+    let served = Rc::new(Cell::new(false));
     let limits = context.local.topics().limits().clone();
     let service = {
-        let (context, slot) = (context.clone(), slot.clone());
+        let (context, slot, served) = (context.clone(), slot.clone(), served.clone());
         service_fn(move |request| {
+            served.set(true);
             let (context, slot) = (context.clone(), slot.clone());
             // Boxed because hyper wants a future that can be moved between polls.
             Box::pin(async move { Ok::<_, Infallible>(respond(request, &context, &slot).await) })
@@ -76,7 +78,8 @@ pub(crate) async fn serve(stream: TcpStream, context: Rc<HttpContext>) {
             // Fails only if the system cannot watch the socket; dropping it tells the client.
             let _ = context.local.adopt(stream, &kind, &parts.read_buf);
         }
-        (Err(error), _) if error.is_timeout() => {
+        // Between two requests silence is no fault, and a response to none would confuse.
+        (Err(error), _) if error.is_timeout() && !served.get() => {
             let _ = stream.write_all(&timeout_response(limits.handshake_timeout_ms)).await;
             linger(stream).await;
         }
@@ -110,6 +113,7 @@ fn timeout_response(handshake_timeout_ms: u64) -> Vec<u8> {
 }
 
 async fn respond(request: Request<Incoming>, context: &HttpContext, slot: &UpgradeSlot) -> Reply {
+    let wants_upgrade = upgrade::is_wanted(&request);
     let mut reply = match route(request.uri().path()) {
         Route::Page(asset) => page_reply(request.method(), asset),
         Route::Unknown => problem(
@@ -124,7 +128,7 @@ async fn respond(request: Request<Incoming>, context: &HttpContext, slot: &Upgra
             Ok(accepted) => accepted.into_sdk(slot),
             Err(refusal) => *refusal,
         },
-        Route::Topic(topic) if upgrade::is_wanted(&request) => match upgrade::accept(&request) {
+        Route::Topic(topic) if wants_upgrade => match upgrade::accept(&request) {
             Ok(accepted) => accepted.into_raw(topic, &request, slot),
             Err(refusal) => *refusal,
         },
@@ -132,6 +136,10 @@ async fn respond(request: Request<Incoming>, context: &HttpContext, slot: &Upgra
     };
     let headers = reply.headers_mut();
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    if wants_upgrade && slot.borrow().is_none() {
+        // Whoever wanted a WebSocket has no use for this connection.
+        headers.entry(CONNECTION).or_insert(HeaderValue::from_static("close"));
+    }
     reply
 }
 

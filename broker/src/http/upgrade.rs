@@ -122,7 +122,7 @@ fn upgrade_required(detail: &str) -> Reply {
     let mut reply = problem(StatusCode::UPGRADE_REQUIRED, detail);
     let headers = reply.headers_mut();
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade, close"));
     headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static(VERSION));
     reply
 }

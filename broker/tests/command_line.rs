@@ -1,0 +1,197 @@
+//! The program as a person starts it: what it prints, how it ends.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// A broker process that is ended with the test.
+struct Broker {
+    child: Child,
+    url: String,
+    admin: String,
+}
+
+fn fanfare(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fanfare"));
+    command.args(arguments).env_remove("FANFARE_SERVER").stdin(Stdio::null());
+    command
+}
+
+impl Broker {
+    fn start(subcommand: &str) -> Self {
+        let addresses = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+        let mut child = fanfare(&[&[subcommand][..], &addresses].concat())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a broker");
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut address = |prefix: &str| {
+            let mut line = String::new();
+            lines.read_line(&mut line).unwrap();
+            line.trim().strip_prefix(prefix).expect(&line).to_owned()
+        };
+        let url = format!("ws://{}", address("fanfare: listening on http://"));
+        let admin = address("fanfare: admin on http://");
+        // Read on, so that the broker never waits for us.
+        std::thread::spawn(move || lines.read_to_end(&mut Vec::new()));
+        Self { child, url, admin }
+    }
+
+    fn metrics(&self) -> String {
+        let mut stream = TcpStream::connect(&self.admin).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let kill = Command::new("kill").args(["-s", name, &pid]).status().unwrap();
+        assert!(kill.success());
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+fn fails_with_one_line(output: &Output, code: i32, says: &str) {
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{error}");
+    assert!(error.contains(says), "{error}");
+    if code == 1 {
+        assert_eq!(error.trim_end().lines().count(), 1, "{error}");
+    }
+    assert_eq!(text(&output.stdout), "");
+}
+
+#[test]
+fn a_subscriber_prints_what_is_published() {
+    let broker = Broker::start("serve");
+    let sub = |options: &[&str]| {
+        fanfare(&[&["sub", "--server", &broker.url, "t", "u", "-n", "3"], options].concat())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let subscribers = [sub(&[]), sub(&["--json"]), sub(&["--raw"])];
+    let publish = |arguments: &[&str]| {
+        fanfare(&[&["pub", "--server", &broker.url], arguments].concat()).output().unwrap()
+    };
+    wait_for_subscriptions(&broker, 6);
+    let first = publish(&["t", r#"{"p": 1.50}"#, "--json"]);
+    assert!(first.status.success());
+    let position: serde_json::Value = serde_json::from_slice(&first.stdout).unwrap();
+    assert_eq!((&position["topic"], &position["offset"]), (&"t".into(), &1.into()));
+    assert!(publish(&["u", "plain words"]).status.success());
+    assert!(publish(&["u", "5", "--raw"]).status.success());
+    let [plain, json, raw] = subscribers.map(|child| child.wait_with_output().unwrap());
+    assert!(plain.status.success() && json.status.success() && raw.status.success());
+    assert_eq!(text(&plain.stdout), "t 1 {\"p\": 1.50}\nu 1 plain words\nu 2 5\n");
+    assert_eq!(text(&raw.stdout), "{\"p\": 1.50}\nplain words\n5\n");
+    let lines: Vec<serde_json::Value> =
+        text(&json.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[0]["data"]["p"], 1.5);
+    assert_eq!((&lines[1]["text"], &lines[2]["text"]), (&"plain words".into(), &"5".into()));
+}
+
+#[test]
+fn lines_of_standard_input_are_published_each() {
+    let broker = Broker::start("serve");
+    let mut child = fanfare(&["pub", "--server", &broker.url, "logs", "-", "--json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"one\n{\"two\":2}\n\nlast without an end").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(text(&output.stdout).lines().count(), 4);
+}
+
+#[test]
+fn mistakes_of_a_person_are_one_clear_line() {
+    let broker = Broker::start("serve");
+    let taken = broker.url.trim_start_matches("ws://").to_owned();
+    let run = |arguments: &[&str]| fanfare(arguments).output().unwrap();
+    let serve = run(&["serve", "--listen", &taken, "--admin-listen", "127.0.0.1:0"]);
+    fails_with_one_line(&serve, 1, "the port is in use by another program");
+    let nobody = run(&["sub", "--server", "ws://127.0.0.1:1", "t"]);
+    fails_with_one_line(&nobody, 1, "127.0.0.1:1");
+    let nobody = run(&["pub", "--server", "ws://127.0.0.1:1", "t", "x"]);
+    fails_with_one_line(&nobody, 1, "127.0.0.1:1");
+    let url = run(&["sub", "--server", "ftp://x", "t"]);
+    fails_with_one_line(&url, 1, "ftp://x");
+    fails_with_one_line(&run(&["sub", "a b"]), 2, "a topic name holds ' '");
+    fails_with_one_line(&run(&["pub", "a..b", "x"]), 2, "empty level");
+    fails_with_one_line(&run(&["serve", "--shards", "0"]), 2, "--shards");
+    fails_with_one_line(&run(&["serve", "--message-bytes-max", "1"]), 1, "message limit");
+    fails_with_one_line(&run(&["serve", "--message-bytes-max", "many"]), 2, "64KiB");
+    fails_with_one_line(&run(&["dance"]), 2, "dance");
+}
+
+#[test]
+fn sigterm_closes_everything_with_1012_and_exits_0() {
+    let mut broker = Broker::start("serve");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let code = runtime.block_on(async {
+        let url = format!("{}/v1/topics/t", broker.url);
+        let (mut stream, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+        broker.signal("TERM");
+        loop {
+            use futures_util::StreamExt;
+            use tokio_tungstenite::tungstenite::Message;
+            match stream.next().await {
+                Some(Ok(Message::Close(Some(frame)))) => return u16::from(frame.code),
+                Some(Ok(_)) => {}
+                other => panic!("no close frame: {other:?}"),
+            }
+        }
+    });
+    assert_eq!(code, 1012);
+    assert_eq!(broker.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn the_demo_has_a_market_in_it_and_ends_on_ctrl_c() {
+    let mut demo = Broker::start("demo");
+    let run = fanfare(&["sub", "--server", &demo.url, "demo.symbols", "ticks.ACME", "--json"])
+        .args(["-n", "5"])
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{run:?}");
+    let lines: Vec<serde_json::Value> =
+        text(&run.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().any(|line| line["data"]["p"].is_number()), "{lines:?}");
+    demo.signal("INT");
+    assert_eq!(demo.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn ctrl_c_ends_a_subscriber_with_130() {
+    let broker = Broker::start("serve");
+    let subscriber = fanfare(&["sub", "--server", &broker.url, "t"]).spawn().unwrap();
+    let mut subscriber = Broker { child: subscriber, url: String::new(), admin: String::new() };
+    wait_for_subscriptions(&broker, 1);
+    subscriber.signal("INT");
+    assert_eq!(subscriber.child.wait().unwrap().code(), Some(130));
+}
+
+/// Waits until the broker counts this many subscriptions.
+fn wait_for_subscriptions(broker: &Broker, expected: usize) {
+    let line = format!("fanfare_subscriptions {expected}");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !broker.metrics().lines().any(|l| l == line) {
+        assert!(Instant::now() < deadline, "never: {line}\n{}", broker.metrics());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
