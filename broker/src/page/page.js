@@ -9,7 +9,8 @@ import { snippet } from './snippets.js';
 
 const DIRECTORY = 'demo.symbols';
 const DIRECTORY_RETRY_MS = 3_000;
-const HISTORY_LIMIT = 1_000;
+// What a broker keeps of a topic unless it is told otherwise.
+const HISTORY_LIMIT = 100;
 const FIGURES_INTERVAL_MS = 500;
 const RATE_WINDOW = 4;
 const SPARK_POINTS = 60;
