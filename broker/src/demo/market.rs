@@ -106,14 +106,16 @@ impl Market {
         (Duration::from_secs_f64(delay_s), tick)
     }
 
-    /// Every symbol with its last price, open and volume: `{"symbols":[{"s":…},…]}`, the most
-    /// traded first. A page that opens needs it to show a table at once.
+    /// Every symbol as of its last trade, in the letters of [`Tick::to_json`] and the most traded
+    /// first: `{"symbols":[{"s":…},…]}`. A page that opens needs it to show a table at once.
     pub(crate) fn directory_json(&self) -> String {
         let mut json = String::from(r#"{"symbols":["#);
         for (i, symbol) in self.symbols.iter().enumerate() {
             let comma = if i == 0 { "" } else { "," };
             let Symbol { name, price, open, volume, .. } = symbol;
-            let _ = write!(json, r#"{comma}{{"s":"{name}","p":{price},"o":{open},"v":{volume}}}"#);
+            let (bid, ask) = symbol.quote();
+            let _ = write!(json, r#"{comma}{{"s":"{name}","p":{price},"b":{bid},"a":{ask},"#);
+            let _ = write!(json, r#""o":{open},"v":{volume}}}"#);
         }
         json.push_str("]}");
         json

@@ -47,7 +47,7 @@ export class Connection {
   #openedAt = 0;
   #silenceMax = Infinity;
 
-  // `onState({ name, code, reason, retryAt })` hears of every change, where `name` is
+  // `onState({ name, code, reason, wasOpen, retryAt })` hears of every change, where `name` is
   // connecting, open, waiting or closed; `onMessage(message)` gets every message.
   constructor(url, { onState, onMessage }) {
     this.#url = url;
@@ -154,17 +154,18 @@ export class Connection {
   }
 
   #lost(code, reason) {
-    if (this.#isOpen && Date.now() - this.#openedAt > STABLE_AFTER_MS) this.#attempt = 0;
+    const wasOpen = this.#isOpen;
+    if (wasOpen && Date.now() - this.#openedAt > STABLE_AFTER_MS) this.#attempt = 0;
     this.#abandon();
     if (isFinal(code)) {
-      this.#onState({ name: 'closed', code, reason });
+      this.#onState({ name: 'closed', code, reason, wasOpen });
       return;
     }
     // Full jitter, so that a broker that restarts is not met by all its clients at once.
     const ceiling = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** this.#attempt++);
     const delay = Math.random() * ceiling;
     this.#timer = setTimeout(() => this.connect(), delay);
-    this.#onState({ name: 'waiting', code, reason, retryAt: Date.now() + delay });
+    this.#onState({ name: 'waiting', code, reason, wasOpen, retryAt: Date.now() + delay });
   }
 
   // A browser shows no WebSocket pings, so the broker's {"event":"ping"} is the sign of life.

@@ -201,17 +201,18 @@ const STATES = {
   closed: 'Closed',
 };
 
-function showState({ name, code, reason, retryAt: at = 0 }) {
+function showState({ name, code, reason, wasOpen, retryAt: at = 0 }) {
   retryAt = at;
   document.body.dataset.state = name;
   byId('connection-state').textContent = STATES[name];
   byId('connection-retry').hidden = name !== 'waiting' && name !== 'closed';
-  if (code !== undefined) {
+  const detail = byId('connection-detail');
+  if (name === 'open') detail.textContent = `${socketUrl} · fanfare.v1.json`;
+  // Why the connection ended stays in view while attempts to come back fail.
+  if (code !== undefined && (wasOpen || !detail.textContent)) {
     // 1006 is the browser's word for a connection that ended without a close frame.
     const why = reason || (code === 1006 ? 'connection lost' : '');
-    byId('connection-detail').textContent = `close code ${code}${why && `: ${why}`}`;
-  } else if (name === 'open') {
-    byId('connection-detail').textContent = `${socketUrl} · fanfare.v1.json`;
+    detail.textContent = `close code ${code}${why && `: ${why}`}`;
   }
   showCountdown();
   if (name === 'open') loadDirectory();

@@ -31,9 +31,11 @@ export class Quote {
   #pacedAt = performance.now();
   #since = performance.now();
 
-  constructor({ s, p, o, v }) {
+  constructor({ s, p, b, a, o, v }) {
     this.symbol = s;
     this.last = p;
+    this.bid = b;
+    this.ask = a;
     this.open = o;
     this.volume = v ?? 0;
     this.side = 0;

@@ -375,6 +375,8 @@ impl<S: Socket> Shard<S> {
             return;
         }
         if code != Some(CloseCode::SLOW_CONSUMER) {
+            // What was published before the end, by this connection too, comes before the end.
+            self.drain_mailbox(usize::MAX);
             self.stage_pending(key, now);
         }
         self.leave_all(key);

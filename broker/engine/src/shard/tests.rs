@@ -396,6 +396,18 @@ fn each_breach_closes_with_its_code_and_others_notice_nothing() {
 }
 
 #[test]
+fn what_was_published_before_a_breach_is_heard_before_the_close() {
+    let mut world = World::new(|_| {});
+    let (key, client) = world.raw("t");
+    client.send(1, b"fine");
+    client.send(3, b"reserved opcode");
+    world.read(key);
+    let frames = client.frames();
+    assert_eq!(frames[0], Frame { opcode: 1, payload: b"fine".to_vec() });
+    assert_eq!(frames[1].close_code(), Some(1002));
+}
+
+#[test]
 fn a_partly_written_frame_is_finished_and_the_order_kept() {
     let mut world = World::new(|_| {});
     let (key, client) = world.subscriber(&["t"]);
