@@ -1,6 +1,7 @@
-//! The data port: every connection starts here as HTTP/1.1, and leaves when it upgrades.
+//! The data port: every connection starts as HTTP/1.1, and leaves when it upgrades.
 //!
-//! Routes requests and guards browsers' origins. What a topic answers is in `topics`, what makes
+//! A WebSocket handshake that comes whole and valid, as nearly all do, is answered without a
+//! server library; everything else goes the slow and complete way through hyper. Routes requests and guards browsers' origins. What a topic answers is in `topics`, what makes
 //! a handshake valid in `upgrade`.
 
 mod origin;
@@ -11,12 +12,13 @@ mod upgrade;
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
+use std::io::Cursor;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_engine::ConnectionKind;
+use fanfare_engine::{ConnectionKind, TopicTable};
 use fanfare_protocol::TopicName;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -26,15 +28,16 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use percent_encoding::percent_decode_str;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::shard::LocalShard;
 use problem::problem;
+pub(crate) use upgrade::Upgrade;
 
 /// Longest head of a request: request line and headers. Browsers with many cookies send a few
 /// kibibytes.
-const HEAD_BYTES_MAX: usize = 16 * 1_024;
+pub(crate) const HEAD_BYTES_MAX: usize = 16 * 1_024;
 
 /// Most headers of a request.
 const HEADERS_MAX: usize = 64;
@@ -50,11 +53,33 @@ type Reply = Response<Full<Bytes>>;
 /// What a handshake decided, left for the connection to be taken over with.
 type UpgradeSlot = Rc<RefCell<Option<ConnectionKind>>>;
 
-/// Serves one connection until it ends or upgrades.
-pub(crate) async fn serve(stream: TcpStream, context: Rc<HttpContext>) {
+/// A handshake that lies whole in `head`, is valid and is all that there is to decide: the
+/// upgrade, and how many bytes of `head` it took. `None`: the slow way must answer.
+pub(crate) fn quick_handshake(head: &[u8], allowed_origins: &[String]) -> Option<(Upgrade, usize)> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut parsed = httparse::Request::new(&mut headers);
+    let httparse::Status::Complete(len) = parsed.parse(head).ok()? else { return None };
+    let mut request = Request::builder().method(parsed.method?).uri(parsed.path?);
+    if parsed.version? != 1 {
+        return None;
+    }
+    for header in parsed.headers {
+        request = request.header(header.name, header.value);
+    }
+    let upgrade = handshake(&request.body(()).ok()?, allowed_origins)?.ok()?;
+    Some((upgrade, len))
+}
+
+/// Serves a connection until it ends or upgrades. `begun` is what was read of it already;
+/// `timeout` is how long the first request may take.
+pub(crate) async fn serve(
+    stream: TcpStream,
+    begun: Vec<u8>,
+    timeout: Duration,
+    context: Rc<HttpContext>,
+) {
     let slot = UpgradeSlot::default();
     let served = Rc::new(Cell::new(false));
-    let limits = context.local.topics().limits().clone();
     let service = {
         let (context, slot, served) = (context.clone(), slot.clone(), served.clone());
         service_fn(move |request| {
@@ -64,23 +89,35 @@ pub(crate) async fn serve(stream: TcpStream, context: Rc<HttpContext>) {
             Box::pin(async move { Ok::<_, Infallible>(respond(request, &context, &slot).await) })
         })
     };
+    // Hyper does not wait to flush the answer to a broken request, so a socket that tokio does
+    // not know yet to be writable would lose it.
+    if stream.writable().await.is_err() {
+        return;
+    }
+    let (read_half, write_half) = stream.into_split();
+    let io = tokio::io::join(Cursor::new(begun).chain(read_half), write_half);
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_millis(limits.handshake_timeout_ms))
+        .header_read_timeout(timeout)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(io), service);
     let result = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
     let parts = connection.into_parts();
-    let mut stream = parts.io.into_inner();
+    let (reader, write_half) = parts.io.into_inner().into_inner();
+    let (unread, read_half) = reader.into_inner();
+    // Cannot fail: both halves are of the one stream that was split above.
+    let Ok(mut stream) = read_half.reunite(write_half) else { return };
     match (result, slot.take()) {
         (Ok(()), Some(kind)) => {
+            let rest = &unread.get_ref()[unread.position() as usize..];
+            let early = [&parts.read_buf[..], rest].concat();
             // Fails only if the system cannot watch the socket; dropping it tells the client.
-            let _ = context.local.adopt(stream, &kind, &parts.read_buf);
+            let _ = context.local.adopt(stream, &kind, &early);
         }
         // Between two requests silence is no fault, and a response to none would confuse.
         (Err(error), _) if error.is_timeout() && !served.get() => {
-            let _ = stream.write_all(&timeout_response(limits.handshake_timeout_ms)).await;
+            let _ = stream.write_all(&timeout_response(&context.local.topics())).await;
             linger(stream).await;
         }
         _ => linger(stream).await,
@@ -95,14 +132,13 @@ async fn linger(mut stream: TcpStream) {
         return;
     }
     let mut sink = [0; 4_096];
-    let drain = async {
-        while matches!(tokio::io::AsyncReadExt::read(&mut stream, &mut sink).await, Ok(1..)) {}
-    };
+    let drain = async { while matches!(stream.read(&mut sink).await, Ok(1..)) {} };
     let _ = tokio::time::timeout(PATIENCE, drain).await;
 }
 
-fn timeout_response(handshake_timeout_ms: u64) -> Vec<u8> {
-    let seconds = handshake_timeout_ms as f64 / 1_000.0;
+/// What a client is told that did not send a whole request in time.
+pub(crate) fn timeout_response(topics: &TopicTable) -> Vec<u8> {
+    let seconds = topics.limits().handshake_timeout_ms as f64 / 1_000.0;
     let body = format!("no whole request came within {seconds} s\n");
     format!(
         "HTTP/1.1 408 Request Timeout\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\
@@ -112,35 +148,58 @@ fn timeout_response(handshake_timeout_ms: u64) -> Vec<u8> {
     .into_bytes()
 }
 
+/// The answer to a WebSocket handshake; `None` if the request is not one.
+fn handshake<B>(
+    request: &Request<B>,
+    allowed_origins: &[String],
+) -> Option<Result<Upgrade, Box<Reply>>> {
+    let route = match route(request.uri().path()) {
+        route @ Route::Sdk => route,
+        route @ Route::Topic(_) if upgrade::is_wanted(request) => route,
+        _ => return None,
+    };
+    if !origin::is_allowed(request, allowed_origins) {
+        return Some(Err(Box::new(problem(StatusCode::FORBIDDEN, origin::REFUSAL))));
+    }
+    Some(upgrade::accept(request).and_then(|accepted| match route {
+        Route::Topic(topic) => accepted.into_raw(topic, request.uri().query()),
+        _ => Ok(accepted.into_sdk()),
+    }))
+}
+
 async fn respond(request: Request<Incoming>, context: &HttpContext, slot: &UpgradeSlot) -> Reply {
-    let wants_upgrade = upgrade::is_wanted(&request);
-    let mut reply = match route(request.uri().path()) {
-        Route::Page(asset) => page_reply(request.method(), asset),
-        Route::Unknown => problem(
-            StatusCode::NOT_FOUND,
-            "there is nothing here; the broker serves /, /v1/ws and /v1/topics/{topic}",
-        ),
-        Route::BadTopic(detail) => problem(StatusCode::BAD_REQUEST, &detail),
-        Route::Sdk | Route::Topic(_) if !origin::is_allowed(&request, &context.allowed_origins) => {
-            problem(StatusCode::FORBIDDEN, origin::REFUSAL)
+    let mut reply = match handshake(&request, &context.allowed_origins) {
+        Some(Ok(upgrade)) => {
+            let reply = upgrade.reply();
+            slot.replace(Some(upgrade.kind));
+            return reply;
         }
-        Route::Sdk => match upgrade::accept(&request) {
-            Ok(accepted) => accepted.into_sdk(slot),
-            Err(refusal) => *refusal,
-        },
-        Route::Topic(topic) if wants_upgrade => match upgrade::accept(&request) {
-            Ok(accepted) => accepted.into_raw(topic, &request, slot),
-            Err(refusal) => *refusal,
-        },
-        Route::Topic(topic) => topics::respond(request, &topic, context).await,
+        Some(Err(mut refusal)) => {
+            // Whoever wanted a WebSocket has no use for this connection.
+            let close = HeaderValue::from_static("close");
+            refusal.headers_mut().entry(CONNECTION).or_insert(close);
+            *refusal
+        }
+        None => respond_plain(request, context).await,
     };
     let headers = reply.headers_mut();
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    if wants_upgrade && slot.borrow().is_none() {
-        // Whoever wanted a WebSocket has no use for this connection.
-        headers.entry(CONNECTION).or_insert(HeaderValue::from_static("close"));
-    }
     reply
+}
+
+async fn respond_plain(request: Request<Incoming>, context: &HttpContext) -> Reply {
+    match route(request.uri().path()) {
+        Route::Page(asset) => page_reply(request.method(), asset),
+        Route::BadTopic(detail) => problem(StatusCode::BAD_REQUEST, &detail),
+        Route::Topic(_) if !origin::is_allowed(&request, &context.allowed_origins) => {
+            problem(StatusCode::FORBIDDEN, origin::REFUSAL)
+        }
+        Route::Topic(topic) => topics::respond(request, &topic, context).await,
+        Route::Sdk | Route::Unknown => problem(
+            StatusCode::NOT_FOUND,
+            "there is nothing here; the broker serves /, /v1/ws and /v1/topics/{topic}",
+        ),
+    }
 }
 
 enum Route {

@@ -13,8 +13,8 @@ use hyper::header::{
 use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use super::Reply;
 use super::problem::problem;
-use super::{Reply, UpgradeSlot};
 
 /// The one version of the protocol (RFC 6455 section 4.1).
 const VERSION: &str = "13";
@@ -74,47 +74,74 @@ pub(super) fn accept<B>(request: &Request<B>) -> Result<Accepted, Box<Reply>> {
     Ok(Accepted { accept_key, codec })
 }
 
+/// A handshake that succeeds: its answer, and what the connection becomes.
+#[derive(Debug)]
+pub(crate) struct Upgrade {
+    pub(crate) kind: ConnectionKind,
+    accept_key: String,
+    subprotocol: Option<&'static str>,
+}
+
 impl Accepted {
-    /// Completes the handshake of an SDK connection.
-    pub(super) fn into_sdk(self, slot: &UpgradeSlot) -> Reply {
-        let codec = self.codec;
-        self.complete(codec, ConnectionKind::Sdk(codec.unwrap_or(Codec::Json)), slot)
+    /// An SDK connection.
+    pub(super) fn into_sdk(self) -> Upgrade {
+        Upgrade {
+            kind: ConnectionKind::Sdk(self.codec.unwrap_or(Codec::Json)),
+            accept_key: self.accept_key,
+            subprotocol: self.codec.map(Codec::subprotocol),
+        }
     }
 
-    /// Completes the handshake of a raw stream, which has no subprotocol and no parameters yet.
-    pub(super) fn into_raw<B>(
+    /// A raw stream, which has no subprotocol and no parameters.
+    pub(super) fn into_raw(
         self,
         topic: TopicName,
-        request: &Request<B>,
-        slot: &UpgradeSlot,
-    ) -> Reply {
-        if request.uri().query().is_some_and(|query| !query.is_empty()) {
-            let detail = "the raw stream takes no query parameters";
-            return problem(StatusCode::BAD_REQUEST, detail);
+        query: Option<&str>,
+    ) -> Result<Upgrade, Box<Reply>> {
+        let refuse = |detail| Err(Box::new(problem(StatusCode::BAD_REQUEST, detail)));
+        if query.is_some_and(|query| !query.is_empty()) {
+            return refuse("the raw stream takes no query parameters");
         }
         if self.codec.is_some() {
-            let detail = "the raw stream has no subprotocol; the SDK protocol is at /v1/ws";
-            return problem(StatusCode::BAD_REQUEST, detail);
+            return refuse("the raw stream has no subprotocol; the SDK protocol is at /v1/ws");
         }
-        self.complete(None, ConnectionKind::Raw(topic), slot)
+        let kind = ConnectionKind::Raw(topic);
+        Ok(Upgrade { kind, accept_key: self.accept_key, subprotocol: None })
     }
+}
 
-    fn complete(self, codec: Option<Codec>, kind: ConnectionKind, slot: &UpgradeSlot) -> Reply {
-        let Ok(accept_key) = HeaderValue::try_from(self.accept_key) else {
+impl Upgrade {
+    /// The answer, for a server library to write.
+    pub(super) fn reply(&self) -> Reply {
+        let Ok(accept_key) = HeaderValue::try_from(&self.accept_key) else {
             return problem(StatusCode::INTERNAL_SERVER_ERROR, "the accept key is not a header");
         };
-        slot.replace(Some(kind));
         let mut reply = Response::new(Full::<Bytes>::default());
         *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let headers = reply.headers_mut();
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(SEC_WEBSOCKET_ACCEPT, accept_key);
-        if let Some(codec) = codec {
-            let name = HeaderValue::from_static(codec.subprotocol());
-            headers.insert(SEC_WEBSOCKET_PROTOCOL, name);
+        if let Some(name) = self.subprotocol {
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name));
         }
         reply
+    }
+
+    /// The answer as it is written.
+    pub(crate) fn reply_bytes(&self) -> Vec<u8> {
+        let mut reply = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: {}\r\n",
+            self.accept_key
+        );
+        if let Some(name) = self.subprotocol {
+            reply.push_str("Sec-WebSocket-Protocol: ");
+            reply.push_str(name);
+            reply.push_str("\r\n");
+        }
+        reply.push_str("\r\n");
+        reply.into_bytes()
     }
 }
 

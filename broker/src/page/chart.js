@@ -185,7 +185,8 @@ export class Chart {
     this.#line(at, TOP, at, bottom, this.#colors.muted);
     this.#line(0, y(nearest.close), right, y(nearest.close), this.#colors.muted);
     this.#tag(price(nearest.close), y(nearest.close), this.#colors.text, this.#colors.panel);
-    const label = `${time(nearest.start)}   ${price(nearest.close)}   vol ${compact(nearest.volume)}`;
+    const volume = `vol ${compact(nearest.volume)}`;
+    const label = [time(nearest.start), price(nearest.close), volume].join('   ');
     this.#text(label, right - 10, TOP + 6, 'right', this.#colors.text);
   }
 
@@ -222,7 +223,8 @@ export class Chart {
   #describe({ symbol, last }, { shown }) {
     const closes = shown.map((bucket) => bucket.close);
     const range = `${price(Math.min(...closes))} to ${price(Math.max(...closes))}`;
-    this.#canvas.setAttribute('aria-label', `Price chart of ${symbol}: last ${price(last)}, range ${range}`);
+    const label = `Price chart of ${symbol}: last ${price(last)}, range ${range}`;
+    this.#canvas.setAttribute('aria-label', label);
   }
 }
 

@@ -177,7 +177,8 @@ export class Connection {
       checked = now;
       // A page that was frozen has its frames still to read; it cannot judge the silence yet.
       if (slept) this.#lastHeard = now;
-      if (this.#socket && now - this.#lastHeard > this.#silenceMax) this.#lost(1006, 'no sign of life');
+      const isSilent = now - this.#lastHeard > this.#silenceMax;
+      if (this.#socket && isSilent) this.#lost(1006, 'no sign of life');
     }, CHECK_INTERVAL_MS);
   }
 }

@@ -47,7 +47,6 @@ async function newest(topic, limit) {
 
 // Asks until there is a market; a broker without a feed gets a hint instead of an empty table.
 async function loadDirectory() {
-  clearTimeout(directoryTimer);
   const messages = await newest(DIRECTORY, 1).catch(() => null);
   const listed = messages?.at(-1)?.data?.symbols;
   if (Array.isArray(listed)) {
@@ -57,10 +56,12 @@ async function loadDirectory() {
   const hasFeed = quotes.size > 0;
   byId('hint').hidden = messages === null || hasFeed;
   byId('desk').classList.toggle('is-idle', !byId('hint').hidden);
+  clearTimeout(directoryTimer);
   directoryTimer = setTimeout(loadDirectory, DIRECTORY_RETRY_MS);
 }
 
 function showMarket(listed) {
+  clearTimeout(directoryTimer);
   byId('hint').hidden = true;
   byId('desk').classList.remove('is-idle');
   for (const entry of listed.filter(isTick)) {
@@ -78,8 +79,8 @@ function receive({ topic, offset, data }) {
   const quote = quotes.get(topic.slice('ticks.'.length));
   if (!quote || !isTick(data)) return;
   const now = Date.now();
-  clockAhead = Math.min(clockAhead, now - (data.t ?? now));
-  data.t ??= now;
+  if (!Number.isFinite(data.t)) data.t = now;
+  clockAhead = Math.min(clockAhead, now - data.t);
   quote.trade(data, offset);
   table.mark(quote);
   chosenChanged ||= quote === chosen;
@@ -228,7 +229,8 @@ function showCountdown() {
 function showSnippet() {
   const kind = document.querySelector('input[name=how]:checked').value;
   const symbol = chosen?.symbol ?? 'ACME';
-  byId('snippet').textContent = snippet(kind, { topic: `ticks.${symbol}`, socketUrl, origin: location.origin });
+  const { origin } = location;
+  byId('snippet').textContent = snippet(kind, { topic: `ticks.${symbol}`, socketUrl, origin });
 }
 
 function listen() {

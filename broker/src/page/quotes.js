@@ -24,7 +24,6 @@ const COLORED = {
 export class Quote {
   tape = [];
   buckets = [];
-  trades = 0;
   firstOffset = Infinity;
   hasHistory = false;
   #pace = 0;
@@ -54,7 +53,6 @@ export class Quote {
     this.firstOffset = Math.min(this.firstOffset, offset);
     this.#decay();
     this.#pace += 60 / PACE_WINDOW_S;
-    this.trades += 1;
     this.side = Math.sign(data.p - this.last) || this.side;
     this.last = data.p;
     this.open = data.o ?? this.open;
@@ -70,7 +68,9 @@ export class Quote {
   // Trades from before the first live one, oldest first.
   addHistory(messages) {
     this.hasHistory = true;
-    const older = messages.filter(({ data, offset }) => isTick(data) && offset < this.firstOffset);
+    const isOlder = ({ data, offset }) =>
+      isTick(data) && Number.isFinite(data.t) && offset < this.firstOffset;
+    const older = messages.filter(isOlder);
     const buckets = [];
     let side = 0;
     const tape = older.map(({ data }, i) => {
@@ -78,10 +78,11 @@ export class Quote {
       side = Math.sign(data.p - (older[i - 1]?.data.p ?? data.p)) || side;
       return { ...data, side };
     });
-    if (buckets.at(-1)?.start === this.buckets[0]?.start) this.buckets[0].volume += buckets.pop().volume;
+    if (buckets.length > 0 && buckets.at(-1).start === this.buckets[0]?.start) {
+      this.buckets[0].volume += buckets.pop().volume;
+    }
     this.buckets = [...buckets, ...this.buckets].slice(-BUCKETS_MAX);
     this.tape = [...this.tape, ...tape.reverse()].slice(0, TAPE_MAX);
-    if (this.bid === undefined && this.tape.length > 0) ({ b: this.bid, a: this.ask } = this.tape[0]);
   }
 
   // Trades a minute of late: a mean that forgets, corrected for the time it had to fill.
@@ -188,7 +189,9 @@ export class QuoteTable {
     if (!isSorted) this.#body.append(...rows.map((row) => row.element));
     const shown = rows.filter((row) => !row.element.hidden).length;
     this.#empty.hidden = shown > 0;
-    this.#empty.textContent = this.#filter ? `No symbol has “${this.#filter}” in it.` : 'Loading the symbols…';
+    const { size } = this.#rows;
+    const none = `No symbol has “${this.#filter}” in it.`;
+    this.#empty.textContent = size > 0 ? none : 'Loading the symbols…';
   }
 
   choose(quote) {
@@ -215,6 +218,17 @@ export class QuoteTable {
   }
 }
 
+// The cells of a row after its symbol, and the class of each.
+const COLUMNS = {
+  last: '',
+  change: 'wide',
+  ratio: '',
+  bid: 'wide',
+  ask: 'wide',
+  volume: 'wide',
+  pace: 'pace',
+};
+
 class Row {
   #cells = {};
   #button;
@@ -232,8 +246,7 @@ class Row {
     this.#button.textContent = quote.symbol;
     head.append(this.#button);
     this.element.append(head);
-    const columns = { last: '', change: 'wide', ratio: '', bid: 'wide', ask: 'wide', volume: 'wide', pace: 'pace' };
-    for (const [name, className] of Object.entries(columns)) {
+    for (const [name, className] of Object.entries(COLUMNS)) {
       const cell = document.createElement('td');
       cell.className = `number ${className}`;
       this.element.append(cell);

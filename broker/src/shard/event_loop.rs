@@ -5,16 +5,19 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use fanfare_engine::{Key, ReadOutcome, Shard};
-use mio::Events;
+use fanfare_engine::{Key, Now, ReadOutcome, Shard};
+use mio::net::TcpListener;
+use mio::{Events, Registry};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::WAKE;
+use super::handshakes::{Handshakes, Outcome};
 use super::socket::DataSocket;
 use crate::clock;
+use crate::http::{self, HttpContext};
 
 /// How often time is told to the engine.
 const TICK_MS: u64 = 50;
@@ -37,7 +40,11 @@ const MAIL_STEP: usize = 64;
 pub(super) struct EventLoop {
     poll: AsyncFd<mio::Poll>,
     events: Events,
+    context: Rc<HttpContext>,
     shard: Rc<RefCell<Shard<DataSocket>>>,
+    handshakes: Handshakes,
+    /// Whether connections may be waiting that no event will announce again.
+    accept_again: bool,
     scratch: Vec<u8>,
     /// Connections with more to read than their turn allowed.
     backlog: Vec<Key>,
@@ -51,9 +58,13 @@ pub(super) struct EventLoop {
 impl EventLoop {
     pub(super) fn new(
         poll: mio::Poll,
-        shard: Rc<RefCell<Shard<DataSocket>>>,
+        listener: TcpListener,
+        context: Rc<HttpContext>,
         stop: watch::Receiver<bool>,
     ) -> io::Result<Self> {
+        let timeout_ms = context.local.topics().limits().handshake_timeout_ms;
+        let registry = poll.registry().try_clone()?;
+        let handshakes = Handshakes::new(listener, registry, timeout_ms)?;
         let mut tick = tokio::time::interval(Duration::from_millis(TICK_MS));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         #[expect(
@@ -65,7 +76,10 @@ impl EventLoop {
         Ok(Self {
             poll,
             events: Events::with_capacity(EVENTS),
-            shard,
+            shard: context.local.shard.clone(),
+            context,
+            handshakes,
+            accept_again: false,
             scratch: vec![0; SCRATCH_BYTES],
             backlog: Vec::new(),
             congested: Vec::new(),
@@ -95,6 +109,7 @@ impl EventLoop {
                 Wake::Tick => self.handle_tick(),
                 Wake::Stop => {
                     is_stopping = true;
+                    self.handshakes.stop();
                     self.shard.borrow_mut().shut_down(clock::now());
                 }
             }
@@ -118,7 +133,10 @@ impl EventLoop {
 
     fn has_work(&self) -> bool {
         let shard = self.shard.borrow();
-        !self.backlog.is_empty() || shard.has_pending_writes() || !shard.mailbox().is_empty()
+        !self.backlog.is_empty()
+            || self.accept_again
+            || shard.has_pending_writes()
+            || !shard.mailbox().is_empty()
     }
 
     fn turn(&mut self) {
@@ -139,9 +157,18 @@ impl EventLoop {
         if self.poll.get_mut().poll(&mut self.events, Some(Duration::ZERO)).is_err() {
             return;
         }
-        let mut shard = self.shard.borrow_mut();
         let now = clock::now();
         for event in self.events.iter().filter(|event| event.token() != WAKE) {
+            if Handshakes::is_listener(event.token()) {
+                self.accept_again = true;
+                continue;
+            }
+            if let Some(index) = Handshakes::index(event.token()) {
+                let (handshakes, context) = (&mut self.handshakes, &self.context);
+                handle_first_bytes(handshakes, index, &mut self.scratch, context, now);
+                continue;
+            }
+            let mut shard = self.shard.borrow_mut();
             let key = Key(event.token().0 as u32);
             if event.is_writable() && shard.buffered_amount(key).is_some_and(|bytes| bytes > 0) {
                 shard.handle_writable(key);
@@ -151,6 +178,9 @@ impl EventLoop {
                 let outcome = shard.handle_readable(key, &mut self.scratch, to_end, now);
                 note(outcome, key, &mut self.backlog, &mut self.congested);
             }
+        }
+        if self.accept_again {
+            self.accept_again = self.handshakes.accept(now);
         }
     }
 
@@ -169,9 +199,36 @@ impl EventLoop {
     fn handle_tick(&mut self) {
         let mut shard = self.shard.borrow_mut();
         let now = clock::now();
+        // After an error such as running out of descriptors no event announces what waits.
+        self.accept_again = self.handshakes.accept(now);
+        self.handshakes.handle_timeouts(now, || http::timeout_response(shard.topics()));
         shard.handle_timeouts(now, TICK_MS);
         shard.topics().sweep(now);
         self.busy.update(shard.counters());
+    }
+}
+
+/// Makes something of a connection that has sent its first bytes.
+fn handle_first_bytes(
+    handshakes: &mut Handshakes,
+    index: usize,
+    scratch: &mut [u8],
+    context: &Rc<HttpContext>,
+    now: Now,
+) {
+    match handshakes.handle_readable(index, scratch, &context.allowed_origins, now) {
+        Outcome::Nothing => {}
+        Outcome::Upgraded { stream, upgrade, used, read } => {
+            let early = &mut scratch[used..read];
+            // Fails only if the system cannot watch the socket; dropping it tells the client.
+            let _ = context.local.open(stream, &upgrade.kind, early, Registry::reregister);
+        }
+        Outcome::Http { stream, read, timeout } => {
+            if let Ok(stream) = tokio::net::TcpStream::from_std(stream.into()) {
+                let begun = scratch[..read].to_vec();
+                tokio::task::spawn_local(http::serve(stream, begun, timeout, context.clone()));
+            }
+        }
     }
 }
 

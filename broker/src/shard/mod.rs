@@ -1,10 +1,10 @@
 //! One thread and its event loop: drives an engine shard with real sockets and real time.
 //!
 //! Established connections live in a poll of the shard's own, nested in tokio's, so that an idle
-//! one costs neither a task nor a waker. Tokio keeps what is short or rare: accepting, HTTP,
-//! timers.
+//! one costs neither a task nor a waker. Tokio keeps what is rare: HTTP and timers.
 
 mod event_loop;
+mod handshakes;
 mod socket;
 
 use std::cell::RefCell;
@@ -13,7 +13,6 @@ use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use fanfare_engine::{ConnectionKind, NodeName, Shard, ShardCounters, TopicTable};
 use mio::{Interest, Registry, Token};
@@ -21,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use crate::clock;
-use crate::http::{self, HttpContext};
+use crate::http::HttpContext;
 use event_loop::EventLoop;
 use socket::DataSocket;
 
@@ -78,39 +77,16 @@ fn run(spec: ShardSpec, registry: Registry, started: &std::sync::mpsc::Sender<St
         let shard = Shard::new(spec.index, spec.node, spec.topics);
         let counters = shard.counters().clone();
         let local = LocalShard { shard: Rc::new(RefCell::new(shard)), registry: Rc::new(registry) };
-        let event_loop = EventLoop::new(spec.poll, local.shard.clone(), spec.stop.clone());
-        let listener = tokio::net::TcpListener::from_std(spec.listener);
-        let (event_loop, listener) = match (event_loop, listener) {
-            (Ok(event_loop), Ok(listener)) => (event_loop, listener),
-            (Err(error), _) | (_, Err(error)) => return drop(started.send(Err(error))),
-        };
-        drop(started.send(Ok(counters)));
-        let context = Rc::new(HttpContext { local, allowed_origins: spec.allowed_origins });
-        tokio::task::spawn_local(accept(listener, context, spec.stop));
-        event_loop.run().await;
-    });
-}
-
-/// Accepts connections until the broker stops; each starts out as HTTP.
-async fn accept(
-    listener: tokio::net::TcpListener,
-    context: Rc<HttpContext>,
-    mut stop: watch::Receiver<bool>,
-) {
-    /// Pause after an error such as running out of descriptors, so that it does not spin.
-    const RETRY: Duration = Duration::from_millis(100);
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => return,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                tokio::task::spawn_local(http::serve(stream, context.clone()));
+        let context = HttpContext { local, allowed_origins: spec.allowed_origins };
+        let listener = mio::net::TcpListener::from_std(spec.listener);
+        match EventLoop::new(spec.poll, listener, Rc::new(context), spec.stop) {
+            Ok(event_loop) => {
+                drop(started.send(Ok(counters)));
+                event_loop.run().await;
             }
-            Err(_) => tokio::time::sleep(RETRY).await,
+            Err(error) => drop(started.send(Err(error))),
         }
-    }
+    });
 }
 
 impl LocalShard {
@@ -131,17 +107,28 @@ impl LocalShard {
         kind: &ConnectionKind,
         early: &[u8],
     ) -> io::Result<()> {
-        let socket = DataSocket::new(stream)?;
+        let stream = mio::net::TcpStream::from_std(stream.into_std()?);
+        self.open(stream, kind, &mut early.to_vec(), Registry::register)
+    }
+
+    /// Makes a connection of a stream and handles its first bytes. `watch` puts it into the
+    /// shard's poll; it reports what is readable already, so nothing that has come is missed.
+    fn open(
+        &self,
+        stream: mio::net::TcpStream,
+        kind: &ConnectionKind,
+        early: &mut [u8],
+        watch: impl FnOnce(&Registry, &mut mio::net::TcpStream, Token, Interest) -> io::Result<()>,
+    ) -> io::Result<()> {
         let mut shard = self.shard.borrow_mut();
         let now = clock::now();
-        let key = shard.open(socket, kind, now);
+        let key = shard.open(DataSocket::new(stream), kind, now);
         if let Some(socket) = shard.socket_mut(key) {
-            // Registering reports what is readable already, so nothing that has come is missed.
             let interest = Interest::READABLE | Interest::WRITABLE;
-            self.registry.register(socket.source(), Token(key.0 as usize), interest)?;
+            watch(&self.registry, socket.stream_mut(), Token(key.0 as usize), interest)?;
         }
         if !early.is_empty() {
-            shard.handle_bytes(key, &mut early.to_vec(), now);
+            shard.handle_bytes(key, early, now);
         }
         Ok(())
     }

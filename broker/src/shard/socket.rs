@@ -4,18 +4,17 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
 
 use fanfare_engine::Socket;
-use mio::event::Source;
 
 /// An established connection, out of tokio's hands.
 #[derive(Debug)]
 pub(crate) struct DataSocket(mio::net::TcpStream);
 
 impl DataSocket {
-    pub(crate) fn new(stream: tokio::net::TcpStream) -> io::Result<Self> {
-        Ok(Self(mio::net::TcpStream::from_std(stream.into_std()?)))
+    pub(crate) fn new(stream: mio::net::TcpStream) -> Self {
+        Self(stream)
     }
 
-    pub(crate) fn source(&mut self) -> &mut impl Source {
+    pub(crate) fn stream_mut(&mut self) -> &mut mio::net::TcpStream {
         &mut self.0
     }
 }
