@@ -8,7 +8,7 @@ use serde::Serialize;
 
 /// The machine, the system and the programs.
 #[derive(Clone, Debug, Serialize)]
-pub struct Environment {
+pub(crate) struct Environment {
     /// When the run began, UTC.
     pub date: String,
     /// The kernel's release.
@@ -34,7 +34,7 @@ pub struct Environment {
 impl Environment {
     /// Reads it; `server` is the server's program, if this program starts it.
     #[must_use]
-    pub fn read(server: Option<&std::path::Path>) -> Self {
+    pub(crate) fn read(server: Option<&std::path::Path>) -> Self {
         Self {
             date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),

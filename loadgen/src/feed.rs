@@ -6,7 +6,7 @@
 use crate::stamp::{STAMP_BYTES, Stamp};
 
 /// A sequence of messages, each due some time after the start.
-pub trait Feed: Send {
+pub(crate) trait Feed: Send {
     /// When the next message is due, in ns after the start; `None` at the end.
     fn due_ns(&self) -> Option<u64>;
 
@@ -18,14 +18,15 @@ pub trait Feed: Send {
 const HEAD: &[u8] = br#"{"s":""#;
 
 /// Appends a payload: the head, the stamp and a feed's tail.
-pub fn write_payload(stamp: &Stamp, tail: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn write_payload(stamp: &Stamp, tail: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(HEAD);
     stamp.write(out);
     out.extend_from_slice(tail);
 }
 
 /// Smallest payload of [`padding`], in bytes.
-pub const PAYLOAD_BYTES_MIN: usize = HEAD.len() + STAMP_BYTES + PAD_HEAD.len() + PAD_END.len();
+pub(crate) const PAYLOAD_BYTES_MIN: usize =
+    HEAD.len() + STAMP_BYTES + PAD_HEAD.len() + PAD_END.len();
 
 const PAD_HEAD: &str = r#"","pad":""#;
 const PAD_END: &str = r#""}"#;
@@ -33,7 +34,7 @@ const PAD_END: &str = r#""}"#;
 /// The tail of a payload of exactly `payload_bytes` bytes, or of [`PAYLOAD_BYTES_MIN`] if that is
 /// more.
 #[must_use]
-pub fn padding(payload_bytes: usize) -> Vec<u8> {
+pub(crate) fn padding(payload_bytes: usize) -> Vec<u8> {
     let pad = payload_bytes.saturating_sub(PAYLOAD_BYTES_MIN);
     format!("{PAD_HEAD}{}{PAD_END}", "x".repeat(pad)).into_bytes()
 }
@@ -43,7 +44,7 @@ pub fn padding(payload_bytes: usize) -> Vec<u8> {
 /// Message number `k` of all publishers is due at `k / rate` seconds, or with its burst, goes to
 /// topic `k % topics` and is sent by publisher `k % publishers`.
 #[derive(Clone, Debug)]
-pub struct Steady {
+pub(crate) struct Steady {
     /// Messages per second of all publishers together.
     pub rate: f64,
     /// Messages that are due at the same time.
@@ -100,13 +101,12 @@ mod tests {
             let value: serde_json::Value = serde_json::from_slice(&payload).unwrap();
             assert!(value["s"].as_str().unwrap().starts_with('~'));
         }
-        assert!(PAYLOAD_BYTES_MIN <= 64);
+        const { assert!(PAYLOAD_BYTES_MIN <= 64) };
     }
 
     #[test]
     fn a_steady_feed_is_even_in_time_and_over_topics() {
-        let expected =
-            [(0, 0), (1, 1), (2, 2), (3, 0), (4, 1), (5, 2), (6, 0), (7, 1)];
+        let expected = [(0, 0), (1, 1), (2, 2), (3, 0), (4, 1), (5, 2), (6, 0), (7, 1)];
         assert_eq!(drain(steady(1, 1, 0)), expected);
     }
 

@@ -20,23 +20,25 @@ use std::net::SocketAddr;
 use fanfare_protocol::{MessageHead, Payload, PayloadKind};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
-use socket2::SockRef;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::connect::opcode;
 use crate::frame::{self, Sender};
 use crate::handshake;
+use crate::opening::opcode;
 use crate::plan::Transport;
 
 const LISTENER: Token = Token(0);
 
 const READ_BYTES: usize = 64 * 1024;
 
+const BACKLOG: i32 = 4_096;
+
 /// Serves until the process is ended.
 ///
 /// # Errors
 /// If the address cannot be listened on, or polling fails.
-pub fn run(listen: SocketAddr) -> io::Result<()> {
-    let mut listener = TcpListener::bind(listen)?;
+pub(crate) fn run(listen: SocketAddr) -> io::Result<()> {
+    let mut listener = bind(listen)?;
     let poll = Poll::new()?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     println!("floor: listening on ws://{}/floor", listener.local_addr()?);
@@ -52,6 +54,16 @@ pub fn run(listen: SocketAddr) -> io::Result<()> {
         scratch: vec![0; READ_BYTES],
     };
     floor.serve()
+}
+
+/// A listener that no burst of connections overruns.
+fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(listen), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&listen.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
 }
 
 struct Floor {
@@ -150,7 +162,8 @@ impl Floor {
             Ok(Some(request)) => request,
             Ok(None) => return Some(peer),
             Err(error) => {
-                let answer = format!("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n{error}\n");
+                let answer =
+                    format!("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n{error}\n");
                 // The peer is dropped either way.
                 let _ = peer.stream.write_all(answer.as_bytes());
                 return None;
@@ -211,8 +224,9 @@ impl Floor {
             match stream.write(&frame) {
                 Ok(sent) if sent == frame.len() => {}
                 partly => {
-                    self.delayed += 1;
-                    if finish(stream, &frame, partly).is_err() {
+                    let finished = finish(stream, &frame, partly);
+                    self.delayed += u64::from(finished.is_ok());
+                    if finished.is_err() {
                         *socket = None;
                     }
                 }

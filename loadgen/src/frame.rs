@@ -6,17 +6,17 @@
 use std::ops::Range;
 
 /// A frame that continues a message (RFC 6455 section 5.2).
-pub const CONTINUATION: u8 = 0x0;
+pub(crate) const CONTINUATION: u8 = 0x0;
 /// A text frame.
-pub const TEXT: u8 = 0x1;
+pub(crate) const TEXT: u8 = 0x1;
 /// A binary frame.
-pub const BINARY: u8 = 0x2;
+pub(crate) const BINARY: u8 = 0x2;
 /// A close frame.
-pub const CLOSE: u8 = 0x8;
+pub(crate) const CLOSE: u8 = 0x8;
 /// A ping.
-pub const PING: u8 = 0x9;
+pub(crate) const PING: u8 = 0x9;
 /// A pong.
-pub const PONG: u8 = 0xa;
+pub(crate) const PONG: u8 = 0xa;
 
 const FIN: u8 = 0x80;
 const RESERVED: u8 = 0x70;
@@ -27,7 +27,7 @@ const CONTENT_BYTES_MAX: u64 = 64 << 20;
 
 /// What a peer did wrong. Always the peer's fault; the connection is of no use afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FrameFault {
+pub(crate) enum FrameFault {
     /// A reserved bit is set, though no extension was agreed.
     #[error("a frame with reserved bits set; no extension was agreed")]
     ReservedBits,
@@ -44,7 +44,7 @@ pub enum FrameFault {
 
 /// Which peer's frames are read: a server's are bare, a client's are masked (RFC 6455 section 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sender {
+pub(crate) enum Sender {
     /// Frames without a mask.
     Server,
     /// Frames with a mask.
@@ -53,7 +53,7 @@ pub enum Sender {
 
 /// One frame within a buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
+pub(crate) struct Frame {
     /// One of the opcodes of this module, or one that RFC 6455 leaves open.
     pub opcode: u8,
     /// Where the content stands in the buffer, still masked if a client sent it.
@@ -67,7 +67,7 @@ pub struct Frame {
 /// # Errors
 /// [`FrameFault`] if the sender broke RFC 6455 or does what this program does not take.
 #[inline]
-pub fn read(bytes: &[u8], sender: Sender) -> Result<Option<Frame>, FrameFault> {
+pub(crate) fn read(bytes: &[u8], sender: Sender) -> Result<Option<Frame>, FrameFault> {
     let &[first, second, ..] = bytes else { return Ok(None) };
     if first & RESERVED != 0 {
         return Err(FrameFault::ReservedBits);
@@ -113,7 +113,7 @@ fn read_length(bytes: &[u8], short: u8) -> Option<(u64, usize)> {
 }
 
 /// Appends a client's frame: header, a fresh mask, and the content masked with it.
-pub fn write_masked(out: &mut Vec<u8>, opcode: u8, content: &[u8]) {
+pub(crate) fn write_masked(out: &mut Vec<u8>, opcode: u8, content: &[u8]) {
     let mask: [u8; 4] = fastrand::u32(..).to_ne_bytes();
     write_head(out, opcode, content.len(), MASKED);
     out.extend_from_slice(&mask);
@@ -123,7 +123,7 @@ pub fn write_masked(out: &mut Vec<u8>, opcode: u8, content: &[u8]) {
 }
 
 /// Appends a server's frame: header and content, without a mask.
-pub fn write_bare(out: &mut Vec<u8>, opcode: u8, content: &[u8]) {
+pub(crate) fn write_bare(out: &mut Vec<u8>, opcode: u8, content: &[u8]) {
     write_head(out, opcode, content.len(), 0);
     out.extend_from_slice(content);
 }
@@ -142,7 +142,7 @@ fn write_head(out: &mut Vec<u8>, opcode: u8, content_bytes: usize, masked: u8) {
 }
 
 /// Masks or unmasks `content` in place (RFC 6455 section 5.3).
-pub fn apply_mask(content: &mut [u8], mask: [u8; 4]) {
+pub(crate) fn apply_mask(content: &mut [u8], mask: [u8; 4]) {
     let word = u64::from(u32::from_ne_bytes(mask)) * 0x1_0000_0001;
     let (chunks, rest) = content.as_chunks_mut::<8>();
     for chunk in chunks {
@@ -155,7 +155,7 @@ pub fn apply_mask(content: &mut [u8], mask: [u8; 4]) {
 
 /// The code and reason of a close frame's content, for a person.
 #[must_use]
-pub fn close_text(content: &[u8]) -> String {
+pub(crate) fn close_text(content: &[u8]) -> String {
     match content.split_first_chunk::<2>() {
         Some((code, reason)) => {
             let code = u16::from_be_bytes(*code);

@@ -15,7 +15,7 @@ const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// Why a handshake failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HandshakeError {
+pub(crate) enum HandshakeError {
     /// The peer's head is not HTTP/1.1 or is over 8 KiB; the peer's fault.
     #[error("the peer did not answer in HTTP: {0}")]
     NotHttp(String),
@@ -37,7 +37,7 @@ pub enum HandshakeError {
 
 /// A client's request for an upgrade.
 #[derive(Debug)]
-pub struct UpgradeRequest {
+pub(crate) struct UpgradeRequest {
     key: String,
     text: String,
 }
@@ -45,7 +45,7 @@ pub struct UpgradeRequest {
 impl UpgradeRequest {
     /// A request for `path` (with its query) on `host`, offering `subprotocol` if there is one.
     #[must_use]
-    pub fn new(host: &str, path: &str, subprotocol: Option<&str>) -> Self {
+    pub(crate) fn new(host: &str, path: &str, subprotocol: Option<&str>) -> Self {
         let key = STANDARD.encode(fastrand::u128(..).to_ne_bytes());
         let offer = subprotocol
             .map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n"))
@@ -59,7 +59,7 @@ impl UpgradeRequest {
 
     /// The request as it goes on the wire.
     #[must_use]
-    pub fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         self.text.as_bytes()
     }
 
@@ -68,7 +68,7 @@ impl UpgradeRequest {
     ///
     /// # Errors
     /// [`HandshakeError`] if the server refused or answered wrongly.
-    pub fn read_answer(&self, bytes: &[u8]) -> Result<Option<usize>, HandshakeError> {
+    pub(crate) fn read_answer(&self, bytes: &[u8]) -> Result<Option<usize>, HandshakeError> {
         let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
         let mut answer = httparse::Response::new(&mut headers);
         let Some(head_bytes) = complete(answer.parse(bytes), bytes)? else { return Ok(None) };
@@ -88,7 +88,7 @@ impl UpgradeRequest {
 
 /// A request that a server reads, and what to answer.
 #[derive(Debug, PartialEq, Eq)]
-pub struct ReceivedUpgrade {
+pub(crate) struct ReceivedUpgrade {
     /// The path with its query.
     pub path: String,
     /// The answer that completes the handshake.
@@ -101,7 +101,7 @@ pub struct ReceivedUpgrade {
 ///
 /// # Errors
 /// [`HandshakeError`] if it is no upgrade request of version 13.
-pub fn read_request(bytes: &[u8]) -> Result<Option<ReceivedUpgrade>, HandshakeError> {
+pub(crate) fn read_request(bytes: &[u8]) -> Result<Option<ReceivedUpgrade>, HandshakeError> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
     let Some(request_bytes) = complete(request.parse(bytes), bytes)? else { return Ok(None) };

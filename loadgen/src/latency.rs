@@ -16,7 +16,7 @@ const SIGNIFICANT_DIGITS: u8 = 3;
 
 /// A histogram of nanoseconds. In JSON it is the standard V2 encoding in base64.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Latencies(Histogram<u64>);
+pub(crate) struct Latencies(Histogram<u64>);
 
 impl Default for Latencies {
     fn default() -> Self {
@@ -28,26 +28,20 @@ impl Default for Latencies {
 impl Latencies {
     /// Counts one latency in ns.
     #[inline]
-    pub fn record(&mut self, latency_ns: u64) {
+    pub(crate) fn record(&mut self, latency_ns: u64) {
         self.0.saturating_record(latency_ns);
     }
 
     /// Adds all that `other` holds.
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         // Adding fails only where the other's bounds are wider; all of ours are the same.
         let added = self.0.add(&other.0);
         debug_assert!(added.is_ok(), "histograms of different bounds: {added:?}");
     }
 
-    /// How many latencies were counted.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.0.len()
-    }
-
     /// The percentiles that a report tells.
     #[must_use]
-    pub fn percentiles(&self) -> Percentiles {
+    pub(crate) fn percentiles(&self) -> Percentiles {
         let us = |ns: u64| ns as f64 / 1_000.0;
         let at = |quantile| us(self.0.value_at_quantile(quantile));
         Percentiles {
@@ -62,7 +56,7 @@ impl Latencies {
 
 /// Percentiles in µs; all 0 where nothing was counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Percentiles {
+pub(crate) struct Percentiles {
     /// Half of all were at most this.
     pub p50: f64,
     /// 90 %.
@@ -73,6 +67,13 @@ pub struct Percentiles {
     pub p99_9: f64,
     /// The longest.
     pub max: f64,
+}
+
+impl Percentiles {
+    /// All of them, from the lowest to the highest.
+    pub(crate) fn all(&self) -> [f64; 5] {
+        [self.p50, self.p90, self.p99, self.p99_9, self.max]
+    }
 }
 
 impl Serialize for Latencies {
@@ -111,7 +112,7 @@ mod tests {
             assert!((value - expected).abs() / expected < 0.002, "{value} for {expected}");
         }
         assert!((told.max - 1_000.0).abs() < 1.0);
-        assert_eq!(low.count(), 1_000);
+        assert_eq!(low.0.len(), 1_000);
     }
 
     #[test]
@@ -119,7 +120,7 @@ mod tests {
         let mut latencies = Latencies::default();
         latencies.record(u64::MAX);
         latencies.record(0);
-        assert_eq!(latencies.count(), 2);
+        assert_eq!(latencies.0.len(), 2);
         assert!(latencies.percentiles().max >= 3.6e9);
     }
 

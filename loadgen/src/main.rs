@@ -10,6 +10,7 @@ mod frame;
 mod handshake;
 mod idle;
 mod latency;
+mod opening;
 mod plan;
 mod progress;
 mod publisher;

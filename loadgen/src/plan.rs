@@ -13,7 +13,7 @@ use crate::stamp::TOPICS_MAX;
 
 /// Most connections that one process opens: all of them share a source address, and Linux has
 /// 28,232 ephemeral ports for each by default.
-pub const PROCESS_CONNECTIONS_MAX: u32 = 25_000;
+pub(crate) const PROCESS_CONNECTIONS_MAX: u32 = 25_000;
 
 /// File descriptors of a process that are not subscribers: pipes, polls, publishers, files.
 const DESCRIPTORS_RESERVED: u64 = 100;
@@ -21,7 +21,7 @@ const DESCRIPTORS_RESERVED: u64 = 100;
 /// How messages reach a subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Transport {
+pub(crate) enum Transport {
     /// `/v1/ws`, text frames of JSON
     Json,
     /// `/v1/ws`, binary frames of MessagePack
@@ -34,7 +34,7 @@ pub enum Transport {
 impl Transport {
     /// The codec of the SDK protocol; `None` for the raw stream.
     #[must_use]
-    pub fn codec(self) -> Option<Codec> {
+    pub(crate) fn codec(self) -> Option<Codec> {
         match self {
             Self::Json => Some(Codec::Json),
             Self::MsgPack => Some(Codec::MsgPack),
@@ -44,7 +44,7 @@ impl Transport {
 
     /// The name on the command line and in the floor's URL.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Json => "json",
             Self::MsgPack => "msgpack",
@@ -54,7 +54,7 @@ impl Transport {
 
     /// The transport of a name.
     #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         [Self::Json, Self::MsgPack, Self::Raw].into_iter().find(|t| t.name() == name)
     }
 }
@@ -62,7 +62,7 @@ impl Transport {
 /// What stands at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Peer {
+pub(crate) enum Peer {
     /// A Fanfare broker.
     Broker,
     /// `loadgen floor`.
@@ -71,7 +71,7 @@ pub enum Peer {
 
 /// Where to connect to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Target {
+pub(crate) struct Target {
     /// Address of the data port.
     pub address: SocketAddr,
     /// What is expected there.
@@ -80,9 +80,11 @@ pub struct Target {
 
 /// Why a URL names no target. The caller's fault.
 #[derive(Debug, thiserror::Error)]
-pub enum TargetError {
+pub(crate) enum TargetError {
     /// The URL has another scheme or path than the ones we speak.
-    #[error("{0:?} is no target; use ws://HOST:PORT for a broker, ws://HOST:PORT/floor for a floor")]
+    #[error(
+        "{0:?} is no target; use ws://HOST:PORT for a broker, ws://HOST:PORT/floor for a floor"
+    )]
     NotATarget(String),
     /// The host has no address.
     #[error("{host} cannot be resolved: {source}")]
@@ -99,7 +101,7 @@ impl Target {
     ///
     /// # Errors
     /// [`TargetError`] for other URLs and for hosts without an address.
-    pub fn parse(url: &str) -> Result<Self, TargetError> {
+    pub(crate) fn parse(url: &str) -> Result<Self, TargetError> {
         let not_a_target = || TargetError::NotATarget(url.to_owned());
         let rest = url.strip_prefix("ws://").or_else(|| url.strip_prefix("http://"));
         let (host, path) = match rest.ok_or_else(not_a_target)?.split_once('/') {
@@ -115,14 +117,17 @@ impl Target {
             return Err(not_a_target());
         }
         let unresolved = |source| TargetError::Unresolved { host: host.to_owned(), source };
-        let address = host.to_socket_addrs().map_err(unresolved)?.next();
-        Ok(Self { address: address.ok_or_else(not_a_target)?, peer })
+        let addresses: Vec<SocketAddr> = host.to_socket_addrs().map_err(unresolved)?.collect();
+        // `localhost` often resolves to IPv6 first, while most servers listen on IPv4.
+        let address =
+            addresses.iter().find(|address| address.is_ipv4()).or_else(|| addresses.first());
+        Ok(Self { address: *address.ok_or_else(not_a_target)?, peer })
     }
 
     /// The source address of process number `process`: on loopback each has its own, so that each
     /// has its own ephemeral ports; elsewhere the kernel chooses.
     #[must_use]
-    pub fn source(&self, process: u32) -> Option<IpAddr> {
+    pub(crate) fn source(&self, process: u32) -> Option<IpAddr> {
         let last = u8::try_from(process).ok()?.checked_add(1)?;
         let loopback = matches!(self.address.ip(), IpAddr::V4(ip) if ip.is_loopback());
         (loopback && process > 0).then_some(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)))
@@ -131,7 +136,7 @@ impl Target {
 
 /// Who subscribes to what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shape {
+pub(crate) struct Shape {
     /// Number of subscribing connections.
     pub connections: u32,
     /// Names of the topics.
@@ -142,7 +147,7 @@ pub struct Shape {
 
 /// Why a shape cannot be run. The caller's fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ShapeError {
+pub(crate) enum ShapeError {
     /// No topic, or more than a stamp can name.
     #[error("{0} topics; 1 to {TOPICS_MAX} are allowed")]
     Topics(usize),
@@ -161,7 +166,7 @@ impl Shape {
     ///
     /// # Errors
     /// [`ShapeError`] says which number is out of range.
-    pub fn check(&self) -> Result<(), ShapeError> {
+    pub(crate) fn check(&self) -> Result<(), ShapeError> {
         let topics = self.topics.len();
         if !(1..=TOPICS_MAX).contains(&topics) {
             return Err(ShapeError::Topics(topics));
@@ -174,7 +179,7 @@ impl Shape {
     }
 
     /// The topics of connection number `connection`, as indexes.
-    pub fn topics_of(&self, connection: u32) -> impl Iterator<Item = u32> {
+    pub(crate) fn topics_of(&self, connection: u32) -> impl Iterator<Item = u32> {
         let topics = self.topics.len() as u32;
         let first = self.first_topic(connection);
         (0..self.topics_per_connection).map(move |k| (first + k) % topics)
@@ -182,14 +187,14 @@ impl Shape {
 
     /// The first of a connection's topics; the others follow it, round through the last.
     #[must_use]
-    pub fn first_topic(&self, connection: u32) -> u32 {
+    pub(crate) fn first_topic(&self, connection: u32) -> u32 {
         let start = u64::from(connection) * u64::from(self.topics_per_connection);
         (start % self.topics.len() as u64) as u32
     }
 
     /// How many connections subscribe to a topic.
     #[must_use]
-    pub fn subscribers(&self, topic: u32) -> u32 {
+    pub(crate) fn subscribers(&self, topic: u32) -> u32 {
         let subscriptions = u64::from(self.connections) * u64::from(self.topics_per_connection);
         let topics = self.topics.len() as u64;
         let one_more = u64::from(topic) < subscriptions % topics;
@@ -199,7 +204,7 @@ impl Shape {
 
 /// Everything that a receiver must know.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Where to connect to.
     pub target: Target,
     /// How messages come.
@@ -214,7 +219,7 @@ pub struct Plan {
 
 /// A part of the connections: those that one process, or one thread of it, opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Share {
+pub(crate) struct Share {
     /// The first connection's number.
     pub first: u32,
     /// How many.
@@ -225,7 +230,7 @@ pub struct Share {
 
 impl Share {
     /// Splits this share as evenly as possible into `parts` that follow each other.
-    pub fn split(self, parts: u32) -> impl Iterator<Item = Self> {
+    pub(crate) fn split(self, parts: u32) -> impl Iterator<Item = Self> {
         let (base, extra) = (self.count / parts, self.count % parts);
         (0..parts).map(move |part| Self {
             first: self.first + part * base + part.min(extra),
@@ -238,13 +243,10 @@ impl Share {
 impl Plan {
     /// One share for each process that is needed if none may open over `process_max` connections.
     #[must_use]
-    pub fn shares(&self, process_max: u32) -> Vec<Share> {
+    pub(crate) fn shares(&self, process_max: u32) -> Vec<Share> {
         let all = Share { first: 0, count: self.shape.connections, source: None };
         let processes = all.count.div_ceil(process_max.max(1)).max(1);
-        let with_source = |(process, share)| Share {
-            source: self.target.source(process),
-            ..share
-        };
+        let with_source = |(process, share)| Share { source: self.target.source(process), ..share };
         (0..processes).zip(all.split(processes)).map(with_source).collect()
     }
 }
@@ -252,7 +254,7 @@ impl Plan {
 /// How many connections one process may open, after raising its limit of open files to the
 /// hard one.
 #[must_use]
-pub fn process_connections_max() -> u32 {
+pub(crate) fn process_connections_max() -> u32 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
@@ -276,7 +278,8 @@ mod tests {
 
     #[test]
     fn every_topic_gets_the_same_number_of_subscribers() {
-        for (connections, topics, each) in [(18_000, 1_260, 7), (10_000, 9, 3), (7, 3, 2), (5, 8, 1)]
+        for (connections, topics, each) in
+            [(18_000, 1_260, 7), (10_000, 9, 3), (7, 3, 2), (5, 8, 1)]
         {
             let shape = shape(connections, topics, each);
             let mut counted = vec![0; topics as usize];

@@ -11,7 +11,7 @@ const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The display of one run.
 #[derive(Debug)]
-pub struct Progress {
+pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     phase: String,
     written: Instant,
@@ -20,13 +20,13 @@ pub struct Progress {
 impl Progress {
     /// A display that fits standard error.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let terminal = std::io::stderr().is_terminal();
         Self { bar: terminal.then(spinner), phase: String::new(), written: Instant::now() }
     }
 
     /// Begins a phase, such as `round 2/5, floor: warm-up`.
-    pub fn phase(&mut self, phase: impl Into<String>) {
+    pub(crate) fn phase(&mut self, phase: impl Into<String>) {
         self.phase = phase.into();
         self.written = Instant::now();
         match &self.bar {
@@ -36,7 +36,7 @@ impl Progress {
     }
 
     /// Tells how the phase goes on.
-    pub fn update(&mut self, detail: impl FnOnce() -> String) {
+    pub(crate) fn update(&mut self, detail: impl FnOnce() -> String) {
         match &self.bar {
             Some(bar) => {
                 bar.set_message(format!("{}: {}", self.phase, detail()));
@@ -47,14 +47,6 @@ impl Progress {
                 eprintln!("{}: {}", self.phase, detail());
             }
             None => {}
-        }
-    }
-
-    /// Writes a line that stays.
-    pub fn note(&self, line: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
         }
     }
 }

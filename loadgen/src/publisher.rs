@@ -12,11 +12,11 @@ use fanfare_protocol::{Codec, Command, Connect, Request};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::connect::{ConnectError, read_replies};
 use crate::feed::{Feed, write_payload};
 use crate::frame::{self, Sender};
 use crate::handshake::UpgradeRequest;
 use crate::latency::Latencies;
+use crate::opening::{ConnectError, read_replies};
 use crate::plan::{Peer, Plan};
 use crate::stamp::{SEQUENCE_MAX, Stamp, now_ns};
 use crate::window::Window;
@@ -31,7 +31,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a publisher cannot go on. What it sent before still counts.
 #[derive(Debug, thiserror::Error)]
-pub enum PublishError {
+pub(crate) enum PublishError {
     /// The socket failed.
     #[error("a publisher's connection failed: {0}")]
     Socket(#[from] io::Error),
@@ -48,7 +48,7 @@ pub enum PublishError {
 
 /// One publisher's connection and its place in every topic's sequence.
 #[derive(Debug)]
-pub struct Publisher {
+pub(crate) struct Publisher {
     stream: TcpStream,
     poll: Poll,
     wire: Wire,
@@ -110,7 +110,7 @@ impl Publisher {
     ///
     /// # Errors
     /// [`PublishError`] if the server is not there or refuses.
-    pub fn connect(plan: &Plan, index: u8) -> Result<Self, PublishError> {
+    pub(crate) fn connect(plan: &Plan, index: u8) -> Result<Self, PublishError> {
         let mut stream = StdTcpStream::connect_timeout(&plan.target.address, CONNECT_TIMEOUT)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(CONNECT_TIMEOUT))?;
@@ -137,12 +137,12 @@ impl Publisher {
 
     /// How many messages each topic has got from this publisher.
     #[must_use]
-    pub fn published(&self) -> &[u32] {
+    pub(crate) fn published(&self) -> &[u32] {
         &self.sequences
     }
 
     /// How late messages were sent since this was last asked.
-    pub fn take_lag(&mut self) -> Latencies {
+    pub(crate) fn take_lag(&mut self) -> Latencies {
         std::mem::take(&mut self.lag)
     }
 
@@ -151,7 +151,11 @@ impl Publisher {
     ///
     /// # Errors
     /// [`PublishError`] if the connection ends.
-    pub fn run_open(&mut self, feed: &mut dyn Feed, start_ns: u64) -> Result<(), PublishError> {
+    pub(crate) fn run_open(
+        &mut self,
+        feed: &mut dyn Feed,
+        start_ns: u64,
+    ) -> Result<(), PublishError> {
         while let Some(due_ns) = feed.due_ns() {
             let (intended_ns, now_ns) = (start_ns + due_ns, now_ns());
             if intended_ns <= now_ns && self.output.len() < WRITE_BYTES_MAX {
@@ -162,6 +166,7 @@ impl Publisher {
                 self.look(now_ns)?;
             } else {
                 self.flush()?;
+                self.look(now_ns)?;
             }
         }
         self.flush()
@@ -171,7 +176,7 @@ impl Publisher {
     ///
     /// # Errors
     /// [`PublishError`] if the connection ends.
-    pub fn run_closed(
+    pub(crate) fn run_closed(
         &mut self,
         feed: &mut dyn Feed,
         window: &Window,
@@ -213,14 +218,8 @@ impl Publisher {
         }
         self.sequences[topic as usize] = sequence + 1;
         let late_us = u32::try_from((now_ns - intended_ns) / 1_000).unwrap_or(u32::MAX);
-        let stamp = Stamp {
-            run: self.run,
-            publisher: self.index,
-            topic,
-            sequence,
-            intended_ns,
-            late_us,
-        };
+        let stamp =
+            Stamp { run: self.run, publisher: self.index, topic, sequence, intended_ns, late_us };
         self.content.clear();
         self.content.extend_from_slice(&self.wire.heads[topic as usize]);
         write_payload(&stamp, tail, &mut self.content);

@@ -32,7 +32,7 @@ const POLL_MAX: Duration = Duration::from_millis(20);
 
 /// What a receiver tells while it runs, and is told.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub(crate) struct Counters {
     /// Live connections.
     pub opened: AtomicU32,
     /// Messages received since the start, without doubled ones.
@@ -47,7 +47,7 @@ pub struct Counters {
 
 /// One thread's connections.
 #[derive(Debug)]
-pub struct Receiver {
+pub(crate) struct Receiver {
     poll: Poll,
     connections: Vec<Connection>,
     record: Record,
@@ -81,7 +81,7 @@ impl Receiver {
     ///
     /// # Errors
     /// Only if the poll cannot be set up; see [`connect::open`].
-    pub fn open(
+    pub(crate) fn open(
         plan: &Plan,
         share: Share,
         counters: Arc<Counters>,
@@ -94,7 +94,7 @@ impl Receiver {
             let (stream, partial) = live.map(|live| (live.stream, live.unread)).unzip();
             Connection { stream, first_topic, partial: partial.unwrap_or_default() }
         });
-        let receiver = Self {
+        let mut receiver = Self {
             poll,
             connections: connections.collect(),
             record: Record::new(plan, share),
@@ -102,6 +102,10 @@ impl Receiver {
             counters,
             window,
         };
+        // Edges that came while connections were opened are gone, so look at each one once.
+        for place in 0..receiver.connections.len() {
+            receiver.read(place, true);
+        }
         Ok((receiver, report))
     }
 
@@ -109,11 +113,7 @@ impl Receiver {
     ///
     /// # Errors
     /// Only if polling itself fails; a connection that ends is noted in the record.
-    pub fn run(mut self) -> io::Result<Record> {
-        // Edges that came while connections were opened are gone, so look at each one once.
-        for place in 0..self.connections.len() {
-            self.read(place, true);
-        }
+    pub(crate) fn run(mut self) -> io::Result<Record> {
         let mut events = Events::with_capacity(EVENTS_PER_POLL);
         while !self.counters.stop.load(Ordering::Acquire) {
             match self.poll.poll(&mut events, Some(POLL_MAX)) {

@@ -23,7 +23,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Every receiver of a run, or of one worker.
 #[derive(Debug)]
-pub struct Receivers(Vec<Part>);
+pub(crate) struct Receivers(Vec<Part>);
 
 #[derive(Debug)]
 enum Part {
@@ -73,7 +73,7 @@ impl Receivers {
     ///
     /// # Errors
     /// If a process cannot be started.
-    pub fn start(
+    pub(crate) fn start(
         plan: &Plan,
         process_max: u32,
         threads: u32,
@@ -89,7 +89,7 @@ impl Receivers {
 
     /// Starts threads for the connections of `share`.
     #[must_use]
-    pub fn start_threads(
+    pub(crate) fn start_threads(
         plan: &Plan,
         share: Share,
         threads: u32,
@@ -103,7 +103,7 @@ impl Receivers {
     ///
     /// # Errors
     /// If a receiver fails as a whole.
-    pub fn connect(&self, mut progress: impl FnMut(u32)) -> Result<ConnectReport> {
+    pub(crate) fn connect(&self, mut progress: impl FnMut(u32)) -> Result<ConnectReport> {
         let mut total = ConnectReport::default();
         for part in &self.0 {
             let report = loop {
@@ -123,13 +123,13 @@ impl Receivers {
 
     /// Messages received since the start, without doubled ones.
     #[must_use]
-    pub fn received(&self) -> u64 {
+    pub(crate) fn received(&self) -> u64 {
         self.counters().map(|counters| counters.received.load(Ordering::Acquire)).sum()
     }
 
     /// When the last of them was read, in ns of [`crate::stamp::now_ns`].
     #[must_use]
-    pub fn last_ns(&self) -> u64 {
+    pub(crate) fn last_ns(&self) -> u64 {
         let last = self.counters().map(|counters| counters.last_ns.load(Ordering::Relaxed));
         last.max().unwrap_or_default()
     }
@@ -138,7 +138,7 @@ impl Receivers {
     ///
     /// # Errors
     /// If a worker process failed.
-    pub fn set_measuring(&mut self, measuring: bool) -> Result<()> {
+    pub(crate) fn set_measuring(&mut self, measuring: bool) -> Result<()> {
         for part in &mut self.0 {
             match part {
                 Part::Thread(thread) => {
@@ -155,7 +155,7 @@ impl Receivers {
     ///
     /// # Errors
     /// If a receiver failed as a whole.
-    pub fn finish(self, published: &[Vec<u32>]) -> Result<Totals> {
+    pub(crate) fn finish(self, published: &[Vec<u32>]) -> Result<Totals> {
         let mut total = Totals::default();
         for part in self.0 {
             total.add(&match part {
@@ -168,7 +168,7 @@ impl Receivers {
 
     /// The processes besides this one.
     #[must_use]
-    pub fn workers(&self) -> Vec<Process> {
+    pub(crate) fn workers(&self) -> Vec<Process> {
         let workers = self.0.iter().filter_map(|part| match part {
             Part::Process(worker) => Some(Process { pid: worker.pid() }),
             Part::Thread(_) => None,

@@ -15,7 +15,7 @@ use crate::stamp::Stamp;
 
 /// What one receiver has got so far.
 #[derive(Debug)]
-pub struct Record {
+pub(crate) struct Record {
     run: u8,
     topics: u32,
     topics_per_connection: u32,
@@ -31,7 +31,7 @@ pub struct Record {
 
 /// The figures of one receiver, or of several added up.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Totals {
+pub(crate) struct Totals {
     /// Messages received while measuring, without doubled ones.
     pub messages: u64,
     /// Bytes read while measuring, headers included.
@@ -58,7 +58,7 @@ pub struct Totals {
 
 impl Totals {
     /// Adds the figures of another receiver.
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.messages += other.messages;
         self.bytes += other.bytes;
         self.reads += other.reads;
@@ -78,7 +78,7 @@ impl Totals {
 impl Record {
     /// An empty record for the connections of `share`.
     #[must_use]
-    pub fn new(plan: &Plan, share: Share) -> Self {
+    pub(crate) fn new(plan: &Plan, share: Share) -> Self {
         let topics_per_connection = plan.shape.topics_per_connection;
         let publishers = u32::from(plan.publishers);
         let slots = share.count as usize * (topics_per_connection * publishers) as usize;
@@ -98,18 +98,18 @@ impl Record {
 
     /// Messages received since the start, without doubled ones.
     #[must_use]
-    pub fn received(&self) -> u64 {
+    pub(crate) fn received(&self) -> u64 {
         self.received
     }
 
     /// Starts or stops counting latencies, messages, bytes and reads.
-    pub fn set_measuring(&mut self, measuring: bool) {
+    pub(crate) fn set_measuring(&mut self, measuring: bool) {
         self.measuring = measuring;
     }
 
     /// Notes one read of this many bytes.
     #[inline]
-    pub fn read(&mut self, bytes: usize) {
+    pub(crate) fn read(&mut self, bytes: usize) {
         if self.measuring {
             self.totals.bytes += bytes as u64;
             self.totals.reads += 1;
@@ -117,7 +117,7 @@ impl Record {
     }
 
     /// Notes that the peer ended a connection.
-    pub fn closed(&mut self, why: impl FnOnce() -> String) {
+    pub(crate) fn closed(&mut self, why: impl FnOnce() -> String) {
         self.totals.closed += 1;
         self.totals.first_close.get_or_insert_with(why);
     }
@@ -125,7 +125,7 @@ impl Record {
     /// Notes a data frame of connection number `connection` of this share, whose first topic is
     /// `first_topic`, read at `now_ns`. Returns its stamp if this message came for the first time.
     #[inline]
-    pub fn message(
+    pub(crate) fn message(
         &mut self,
         connection: usize,
         first_topic: u32,
@@ -191,9 +191,9 @@ impl Record {
     /// Closes the record: whatever was published and never came is lost. `published[p][t]` is how
     /// many messages publisher `p` sent to topic `t` in the whole run.
     #[must_use]
-    pub fn finish(mut self, published: &[Vec<u32>]) -> Totals {
+    pub(crate) fn finish(mut self, published: &[Vec<u32>]) -> Totals {
         let each = (self.topics_per_connection * self.publishers) as usize;
-        for (connection, next) in self.next.chunks(each).enumerate() {
+        for (connection, next) in self.next.chunks(each.max(1)).enumerate() {
             let number = u64::from(self.first_connection) + connection as u64;
             let first = number * u64::from(self.topics_per_connection);
             for (within, next) in next.iter().enumerate() {

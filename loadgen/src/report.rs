@@ -12,15 +12,16 @@ use serde_json::{Map, Value};
 use crate::environment::Environment;
 use crate::latency::{Latencies, Percentiles};
 use crate::record::Totals;
+use crate::server::CpuTime;
 use crate::session::{Measured, Sample};
 
 /// Version of the result file's shape; raised when a field changes its meaning or goes.
-pub const SCHEMA: &str = "fanfare-loadgen/1";
+pub(crate) const SCHEMA: &str = "fanfare-loadgen/1";
 
 /// One server's figures of one round. Times are µs, sizes are bytes; a figure of the server is
 /// missing where its process was not measured.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Measurement {
+pub(crate) struct Measurement {
     /// Subscribing connections.
     pub connections: u32,
     /// From the first SYN to the last confirmed subscription of all connections.
@@ -47,10 +48,14 @@ pub struct Measurement {
     pub server_cpu_us_per_delivery: Option<f64>,
     /// Cores that the server kept busy.
     pub server_cores: Option<f64>,
+    /// Cores that the server could have used, had others not had them: the machine was busy.
+    pub server_cores_waited_for: Option<f64>,
     /// CPU time of this program, publishers included, for each delivery.
     pub loadgen_cpu_us_per_delivery: f64,
     /// Cores that this program kept busy.
     pub loadgen_cores: f64,
+    /// Cores that this program could have used besides.
+    pub loadgen_cores_waited_for: f64,
     /// From when a message should have been sent until it was read.
     pub response_us: Percentiles,
     /// From when it was sent until it was read.
@@ -65,7 +70,7 @@ pub struct Measurement {
 
 /// What must not happen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Faults {
+pub(crate) struct Faults {
     /// Messages that never came.
     pub lost: u64,
     /// Messages that came again.
@@ -79,14 +84,26 @@ pub struct Faults {
 }
 
 impl Faults {
+    /// Those that receivers counted.
+    #[must_use]
+    pub(crate) fn of(totals: &Totals) -> Self {
+        Self {
+            lost: totals.lost,
+            doubled: totals.doubled,
+            reordered: totals.reordered,
+            closed: totals.closed.into(),
+            first_close: totals.first_close.clone(),
+        }
+    }
+
     /// Whether there is none.
     #[must_use]
-    pub fn none(&self) -> bool {
+    pub(crate) fn none(&self) -> bool {
         self.lost == 0 && self.doubled == 0 && self.reordered == 0 && self.closed == 0
     }
 
     /// Adds the faults of another measurement.
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.lost += other.lost;
         self.doubled += other.doubled;
         self.reordered += other.reordered;
@@ -99,38 +116,38 @@ impl Faults {
 
 /// Time and CPU between two samples.
 #[derive(Clone, Copy, Debug)]
-pub struct Span {
+pub(crate) struct Span {
     /// Wall time in ns.
     pub wall_ns: u64,
-    /// CPU time of the server in ns, if measured.
-    pub server_cpu_ns: Option<u64>,
-    /// CPU time of this program in ns.
-    pub own_cpu_ns: u64,
+    /// CPU time of the server, if measured.
+    pub server_cpu: Option<CpuTime>,
+    /// CPU time of this program.
+    pub own_cpu: CpuTime,
 }
 
 impl Span {
     /// From `before` to `after`.
     #[must_use]
-    pub fn between(before: Sample, after: Sample) -> Self {
-        let server = before.server_cpu_ns.zip(after.server_cpu_ns);
+    pub(crate) fn between(before: Sample, after: Sample) -> Self {
+        let server = before.server_cpu.zip(after.server_cpu);
         Self {
             wall_ns: after.at_ns - before.at_ns,
-            server_cpu_ns: server.map(|(before, after)| after.saturating_sub(before)),
-            own_cpu_ns: after.own_cpu_ns.saturating_sub(before.own_cpu_ns),
+            server_cpu: server.map(|(before, after)| after.since(before)),
+            own_cpu: after.own_cpu.since(before.own_cpu),
         }
     }
 
     /// CPU time of the server for each of `count` things, in µs.
     #[must_use]
-    pub fn server_us_per(&self, count: u64) -> Option<f64> {
-        (count > 0).then_some(self.server_cpu_ns? as f64 / 1_000.0 / count as f64)
+    pub(crate) fn server_us_per(&self, count: u64) -> Option<f64> {
+        (count > 0).then_some(self.server_cpu?.run_ns as f64 / 1_000.0 / count as f64)
     }
 }
 
 impl Measurement {
     /// Puts together what a session found out.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         connections: u32,
         connecting: (Sample, Sample),
         connect: &Latencies,
@@ -154,19 +171,15 @@ impl Measurement {
             bytes_per_delivery: per_delivery(totals.bytes as f64),
             deliveries_per_read: totals.messages as f64 / totals.reads.max(1) as f64,
             server_cpu_us_per_delivery: span.server_us_per(totals.messages),
-            server_cores: span.server_cpu_ns.map(|cpu_ns| cpu_ns as f64 / wall_ns),
-            loadgen_cpu_us_per_delivery: per_delivery(span.own_cpu_ns as f64 / 1_000.0),
-            loadgen_cores: span.own_cpu_ns as f64 / wall_ns,
+            server_cores: span.server_cpu.map(|cpu| cpu.run_ns as f64 / wall_ns),
+            server_cores_waited_for: span.server_cpu.map(|cpu| cpu.wait_ns as f64 / wall_ns),
+            loadgen_cpu_us_per_delivery: per_delivery(span.own_cpu.run_ns as f64 / 1_000.0),
+            loadgen_cores: span.own_cpu.run_ns as f64 / wall_ns,
+            loadgen_cores_waited_for: span.own_cpu.wait_ns as f64 / wall_ns,
             response_us: totals.response.percentiles(),
             service_us: totals.service.percentiles(),
             schedule_lag_us: measured.lag.percentiles(),
-            faults: Faults {
-                lost: totals.lost,
-                doubled: totals.doubled,
-                reordered: totals.reordered,
-                closed: totals.closed.into(),
-                first_close: totals.first_close.clone(),
-            },
+            faults: Faults::of(totals),
             foreign: totals.foreign,
         }
     }
@@ -174,7 +187,7 @@ impl Measurement {
 
 /// The result file: one JSON document.
 #[derive(Debug, Serialize)]
-pub struct Document<Load, Round> {
+pub(crate) struct Document<Load, Round> {
     /// [`SCHEMA`].
     pub schema: &'static str,
     /// The name that was given to this result.
@@ -198,7 +211,7 @@ impl<Load: Serialize, Round: Serialize> Document<Load, Round> {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn write(&self, path: &Path) -> Result<()> {
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let mut text = serde_json::to_string_pretty(self)?;
         text.push('\n');
         std::fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))
@@ -207,7 +220,7 @@ impl<Load: Serialize, Round: Serialize> Document<Load, Round> {
 
 /// The command line of this process.
 #[must_use]
-pub fn command_line() -> Vec<String> {
+pub(crate) fn command_line() -> Vec<String> {
     std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect()
 }
 
@@ -216,7 +229,7 @@ pub fn command_line() -> Vec<String> {
 ///
 /// # Errors
 /// If there are no rounds.
-pub fn median<T: Serialize + DeserializeOwned>(rounds: &[T]) -> Result<T> {
+pub(crate) fn median<T: Serialize + DeserializeOwned>(rounds: &[T]) -> Result<T> {
     let values = rounds.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>()?;
     Ok(serde_json::from_value(median_value(&values))?)
 }
@@ -249,13 +262,21 @@ mod tests {
 
     fn measurement(deliveries: u64, p99: f64, cpu: Option<f64>) -> Measurement {
         let response_us = Percentiles { p99, ..Percentiles::default() };
-        Measurement { deliveries, response_us, server_cpu_us_per_delivery: cpu, ..Default::default() }
+        Measurement {
+            deliveries,
+            response_us,
+            server_cpu_us_per_delivery: cpu,
+            ..Default::default()
+        }
     }
 
     #[test]
     fn each_figure_has_its_own_median() {
-        let rounds =
-            [measurement(3, 9.0, Some(1.0)), measurement(1, 7.0, Some(5.0)), measurement(2, 8.0, Some(4.0))];
+        let rounds = [
+            measurement(3, 9.0, Some(1.0)),
+            measurement(1, 7.0, Some(5.0)),
+            measurement(2, 8.0, Some(4.0)),
+        ];
         let median = median(&rounds).unwrap();
         assert_eq!(median.deliveries, 2);
         assert_eq!((median.response_us.p99, median.server_cpu_us_per_delivery), (8.0, Some(4.0)));
@@ -278,7 +299,8 @@ mod tests {
     fn faults_add_up_over_rounds() {
         let mut total = Faults::default();
         assert!(total.none());
-        let closed = Faults { closed: 1, first_close: Some("3000".to_owned()), ..Faults::default() };
+        let closed =
+            Faults { closed: 1, first_close: Some("3000".to_owned()), ..Faults::default() };
         total.add(&closed);
         total.add(&Faults { lost: 2, ..closed.clone() });
         assert_eq!((total.lost, total.closed, total.first_close.as_deref()), (2, 2, Some("3000")));

@@ -1,6 +1,6 @@
 //! The process under test: starting it, stopping it, and what it costs, read from procfs.
 //!
-//! CPU is the scheduler's own run time (`schedstat`, in ns), not the tick-sampled `utime`.
+//! CPU times are the scheduler's own (`schedstat`, in ns), not the tick-sampled `utime`.
 
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read};
@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Why a server cannot be started or measured.
 #[derive(Debug, thiserror::Error)]
-pub enum ServerError {
+pub(crate) enum ServerError {
     /// The program cannot be run; the caller's fault, mostly.
     #[error("{program} cannot be started: {source}")]
     Start {
@@ -46,32 +46,68 @@ pub enum ServerError {
 
 /// A process whose cost is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Process {
+pub(crate) struct Process {
     /// Its id.
     pub pid: u32,
 }
 
-/// Time on a CPU of all threads that this process ever had, in ns.
-#[must_use]
-pub fn own_cpu_ns() -> u64 {
+/// What the scheduler gave a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CpuTime {
+    /// Time on a CPU, in ns.
+    pub run_ns: u64,
+    /// Time ready to run while others had the CPU, in ns. Much of it means that the machine was
+    /// too busy for a good measurement.
+    pub wait_ns: u64,
+}
+
+impl std::ops::AddAssign for CpuTime {
+    fn add_assign(&mut self, other: Self) {
+        self.run_ns += other.run_ns;
+        self.wait_ns += other.wait_ns;
+    }
+}
+
+impl CpuTime {
+    /// What came since `before`.
+    #[must_use]
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self {
+            run_ns: self.run_ns.saturating_sub(before.run_ns),
+            wait_ns: self.wait_ns.saturating_sub(before.wait_ns),
+        }
+    }
+}
+
+/// The CPU time of this process; that of its ended threads is in `run_ns` too.
+///
+/// # Errors
+/// Only if procfs is not there.
+pub(crate) fn own_cpu() -> Result<CpuTime, ServerError> {
+    let living = Process { pid: std::process::id() }.cpu()?;
     let used = clock_gettime(ClockId::ProcessCPUTime);
-    used.tv_sec as u64 * 1_000_000_000 + used.tv_nsec as u64
+    let run_ns = used.tv_sec as u64 * 1_000_000_000 + used.tv_nsec as u64;
+    Ok(CpuTime { run_ns, ..living })
 }
 
 impl Process {
-    /// Time on a CPU of all its living threads, in ns.
+    /// The CPU time of all its living threads.
     ///
     /// # Errors
     /// [`ServerError::Unmeasurable`] if it has ended or belongs to someone else.
-    pub fn cpu_ns(self) -> Result<u64, ServerError> {
+    pub(crate) fn cpu(self) -> Result<CpuTime, ServerError> {
         let failed = |source| ServerError::Unmeasurable { pid: self.pid, source };
-        let mut total = 0;
+        let mut total = CpuTime::default();
         for task in std::fs::read_dir(format!("/proc/{}/task", self.pid)).map_err(failed)? {
             let path = task.map_err(failed)?.path().join("schedstat");
             // A thread may end between the listing and the reading.
             let Ok(text) = std::fs::read_to_string(path) else { continue };
-            let run_ns = text.split_whitespace().next().and_then(|first| first.parse().ok());
-            total += run_ns.unwrap_or(0_u64);
+            let mut fields = text.split_whitespace().map_while(|field| field.parse().ok());
+            let (run_ns, wait_ns) = (fields.next(), fields.next());
+            total += CpuTime {
+                run_ns: run_ns.unwrap_or_default(),
+                wait_ns: wait_ns.unwrap_or_default(),
+            };
         }
         Ok(total)
     }
@@ -80,7 +116,7 @@ impl Process {
     ///
     /// # Errors
     /// [`ServerError::Unmeasurable`] if it has ended.
-    pub fn rss_bytes(self) -> Result<u64, ServerError> {
+    pub(crate) fn rss_bytes(self) -> Result<u64, ServerError> {
         let failed = |source| ServerError::Unmeasurable { pid: self.pid, source };
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid));
         let status = status.map_err(failed)?;
@@ -92,7 +128,7 @@ impl Process {
 
 /// A server that this program has started; ended when dropped.
 #[derive(Debug)]
-pub struct SpawnedServer {
+pub(crate) struct SpawnedServer {
     child: Child,
     /// Where its data port is.
     pub address: SocketAddr,
@@ -103,7 +139,7 @@ impl SpawnedServer {
     ///
     /// # Errors
     /// [`ServerError`] if it cannot be started or does not say so in time.
-    pub fn start(
+    pub(crate) fn start(
         program: &OsStr,
         args: impl IntoIterator<Item = impl AsRef<OsStr>>,
     ) -> Result<Self, ServerError> {
@@ -131,7 +167,7 @@ impl SpawnedServer {
 
     /// The process.
     #[must_use]
-    pub fn process(&self) -> Process {
+    pub(crate) fn process(&self) -> Process {
         Process { pid: self.child.id() }
     }
 }
@@ -202,11 +238,11 @@ mod tests {
     #[test]
     fn cpu_time_and_memory_of_a_process_are_read() {
         let own = Process { pid: std::process::id() };
-        let before = (own.cpu_ns().unwrap(), own_cpu_ns());
+        let before = (own.cpu().unwrap(), own_cpu().unwrap());
         let until = Instant::now() + Duration::from_millis(60);
         while Instant::now() < until {}
-        assert!(own.cpu_ns().unwrap() >= before.0 + 5_000_000);
-        assert!(own_cpu_ns() >= before.1 + 5_000_000);
+        assert!(own.cpu().unwrap().since(before.0).run_ns >= 5_000_000);
+        assert!(own_cpu().unwrap().since(before.1).run_ns >= 5_000_000);
         assert!(own.rss_bytes().unwrap() > 100_000);
     }
 
@@ -221,6 +257,6 @@ mod tests {
 
     #[test]
     fn a_process_that_is_gone_cannot_be_measured() {
-        assert!(Process { pid: u32::MAX }.cpu_ns().is_err());
+        assert!(Process { pid: u32::MAX }.cpu().is_err());
     }
 }

@@ -16,7 +16,7 @@ use crate::progress::Progress;
 use crate::publisher::{PublishError, Publisher};
 use crate::receivers::Receivers;
 use crate::record::Totals;
-use crate::server::{Process, own_cpu_ns};
+use crate::server::{CpuTime, Process, own_cpu};
 use crate::stamp::now_ns;
 use crate::window::Window;
 
@@ -28,7 +28,7 @@ const DRAIN_INTERVAL: Duration = Duration::from_millis(2);
 
 /// How a run is carried out, apart from what it does.
 #[derive(Clone, Copy, Debug)]
-pub struct Means {
+pub(crate) struct Means {
     /// Most connections of one process.
     pub process_connections_max: u32,
     /// Receiver threads of each process.
@@ -39,7 +39,7 @@ pub struct Means {
 
 /// When messages go out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
+pub(crate) enum Pace {
     /// When they are due, whatever the server does.
     Open,
     /// As soon as the window has room, for this long.
@@ -48,18 +48,18 @@ pub enum Pace {
 
 /// Clock and CPU times at one moment.
 #[derive(Clone, Copy, Debug)]
-pub struct Sample {
+pub(crate) struct Sample {
     /// The moment, in ns of [`now_ns`].
     pub at_ns: u64,
-    /// CPU time of the server in ns, if it is measured.
-    pub server_cpu_ns: Option<u64>,
-    /// CPU time of this program and its workers, in ns.
-    pub own_cpu_ns: u64,
+    /// CPU time of the server, if it is measured.
+    pub server_cpu: Option<CpuTime>,
+    /// CPU time of this program and its workers.
+    pub own_cpu: CpuTime,
 }
 
 /// A phase in which everything was measured.
 #[derive(Debug)]
-pub struct Measured {
+pub(crate) struct Measured {
     /// Before the first message.
     pub before: Sample,
     /// After the last delivery.
@@ -74,7 +74,7 @@ pub struct Measured {
 
 /// Live subscribers and publishers.
 #[derive(Debug)]
-pub struct Session {
+pub(crate) struct Session {
     plan: Plan,
     means: Means,
     receivers: Receivers,
@@ -93,7 +93,7 @@ impl Session {
     /// # Errors
     /// If a closed loop would need several processes, or a process cannot be started. A
     /// connection that fails is counted in [`Self::connect`].
-    pub fn open(
+    pub(crate) fn open(
         plan: Plan,
         means: Means,
         in_flight: Option<u32>,
@@ -123,7 +123,7 @@ impl Session {
     ///
     /// # Errors
     /// If a subscriber or a publisher is not connected.
-    pub fn connect_publishers(&mut self) -> Result<()> {
+    pub(crate) fn connect_publishers(&mut self) -> Result<()> {
         if self.connect.failed > 0 {
             let total = self.connect.failed + self.connect.opened;
             let why = self.connect.first_error.as_deref().unwrap_or("no reason is known");
@@ -138,7 +138,7 @@ impl Session {
     ///
     /// # Errors
     /// If a publisher's connection ends.
-    pub fn publish<F: Feed>(
+    pub(crate) fn publish<F: Feed>(
         &mut self,
         feeds: Vec<F>,
         pace: Pace,
@@ -172,7 +172,7 @@ impl Session {
     ///
     /// # Errors
     /// As there, and if the server cannot be measured.
-    pub fn measure<F: Feed>(
+    pub(crate) fn measure<F: Feed>(
         &mut self,
         feeds: Vec<F>,
         pace: Pace,
@@ -188,7 +188,10 @@ impl Session {
         self.receivers.set_measuring(false)?;
         let mut lag = Latencies::default();
         self.publishers.iter_mut().for_each(|publisher| lag.merge(&publisher.take_lag()));
-        let last_ns = self.receivers.last_ns().max(before.at_ns + 1);
+        let last_ns = match self.receivers.last_ns() {
+            last_ns if last_ns > before.at_ns => last_ns,
+            _ => after.at_ns,
+        };
         Ok(Measured { before, after, last_ns, published: self.published() - published_before, lag })
     }
 
@@ -196,7 +199,7 @@ impl Session {
     ///
     /// # Errors
     /// If a receiver failed as a whole.
-    pub fn finish(self) -> Result<Totals> {
+    pub(crate) fn finish(self) -> Result<Totals> {
         let published = self.publishers.iter().map(|publisher| publisher.published().to_vec());
         let published: Vec<Vec<u32>> = published.collect();
         self.receivers.finish(&published)
@@ -206,7 +209,7 @@ impl Session {
     ///
     /// # Errors
     /// If the server cannot be measured.
-    pub fn sample(&self) -> Result<Sample> {
+    pub(crate) fn sample(&self) -> Result<Sample> {
         sample(self.server, &self.receivers.workers())
     }
 
@@ -259,12 +262,12 @@ fn publish(
 }
 
 fn sample(server: Option<Process>, workers: &[Process]) -> Result<Sample> {
-    let server_cpu_ns = server.map(Process::cpu_ns).transpose()?;
-    let mut own = own_cpu_ns();
+    let server_cpu = server.map(Process::cpu).transpose()?;
+    let mut own_cpu = own_cpu()?;
     for worker in workers {
-        own += worker.cpu_ns()?;
+        own_cpu += worker.cpu()?;
     }
-    Ok(Sample { at_ns: now_ns(), server_cpu_ns, own_cpu_ns: own })
+    Ok(Sample { at_ns: now_ns(), server_cpu, own_cpu })
 }
 
 /// Deliveries per second, for the display.

@@ -1,28 +1,28 @@
 //! The stamp that every payload carries: who sent it, where in which sequence, and when.
 //!
-//! Owns its text form and the clock. The form has a fixed width and starts with a byte that
-//! nothing else in our payloads and topic names holds, so a receiver finds it with one `memchr`
-//! and decodes it without a parser, in JSON, MessagePack and raw frames alike.
+//! Owns its text form and the clock. The form has a fixed width and starts with a byte that our
+//! payloads and topic names hold nowhere else, so a receiver finds it with one `memchr` and
+//! decodes it without a parser, in JSON, MessagePack and raw frames alike.
 
 use rustix::time::{ClockId, clock_gettime};
 
 /// Marks the start of a stamp. Topic names and payloads of this program must not hold it.
-pub const MARK: u8 = b'~';
+pub(crate) const MARK: u8 = b'~';
 
 /// Length of a stamp in bytes: the mark, then 40 hexadecimal digits.
-pub const STAMP_BYTES: usize = 1 + HEX_DIGITS;
+pub(crate) const STAMP_BYTES: usize = 1 + HEX_DIGITS;
 
 /// Most topics of one run; a stamp has 20 bits for the topic.
-pub const TOPICS_MAX: usize = 1 << 20;
+pub(crate) const TOPICS_MAX: usize = 1 << 20;
 
 /// Most messages of one publisher on one topic in one run; a stamp has 28 bits for the sequence.
-pub const SEQUENCE_MAX: u32 = 1 << 28;
+pub(crate) const SEQUENCE_MAX: u32 = 1 << 28;
 
 const HEX_DIGITS: usize = 40;
 
 /// What a stamp says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stamp {
+pub(crate) struct Stamp {
     /// Tells messages of this run from those of an earlier one that arrive late.
     pub run: u8,
     /// Index of the publisher.
@@ -39,7 +39,7 @@ pub struct Stamp {
 
 impl Stamp {
     /// Appends the stamp's text to `out`.
-    pub fn write(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let place = u64::from(self.run) << 56
             | u64::from(self.publisher) << 48
             | u64::from(self.topic & 0xf_ffff) << 28
@@ -52,28 +52,39 @@ impl Stamp {
 
     /// The first stamp in a frame's content; `None` if it has none.
     ///
-    /// Digits are not checked: whoever uses the fields checks that they are in range.
+    /// Fields are not checked: whoever uses them checks that they are in range.
     #[must_use]
-    pub fn find(content: &[u8]) -> Option<Self> {
-        let start = memchr::memchr(MARK, content)? + 1;
-        let digits: &[u8; HEX_DIGITS] = content.get(start..start + HEX_DIGITS)?.try_into().ok()?;
-        let (words, _) = digits.as_chunks::<8>();
-        let [a, b, c, d, e] = words else { return None };
-        let place = u64::from(read_hex(*a)) << 32 | u64::from(read_hex(*b));
+    #[inline]
+    pub(crate) fn find(content: &[u8]) -> Option<Self> {
+        memchr::memchr_iter(MARK, content).find_map(|at| Self::read(&content[at + 1..]))
+    }
+
+    /// The stamp whose digits stand at the start of `text`.
+    ///
+    /// The mark may also be a byte of a number in MessagePack, such as an offset of 126. The name
+    /// of the next member begins at most eight bytes later, with a byte that is not ASCII.
+    #[inline]
+    fn read(text: &[u8]) -> Option<Self> {
+        let (words, _) = text.first_chunk::<HEX_DIGITS>()?.as_chunks::<8>();
+        let &[a, b, c, d, e] = words else { return None };
+        if !a.is_ascii() {
+            return None;
+        }
+        let place = u64::from(read_hex(a)) << 32 | u64::from(read_hex(b));
         Some(Self {
             run: (place >> 56) as u8,
             publisher: (place >> 48) as u8,
             topic: (place >> 28) as u32 & 0xf_ffff,
             sequence: place as u32 & 0xfff_ffff,
-            intended_ns: u64::from(read_hex(*c)) << 32 | u64::from(read_hex(*d)),
-            late_us: read_hex(*e),
+            intended_ns: u64::from(read_hex(c)) << 32 | u64::from(read_hex(d)),
+            late_us: read_hex(e),
         })
     }
 }
 
 /// Nanoseconds of `CLOCK_MONOTONIC`, which all processes of one machine share.
 #[must_use]
-pub fn now_ns() -> u64 {
+pub(crate) fn now_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
@@ -122,6 +133,26 @@ mod tests {
         #[test]
         fn any_content_is_read_without_panic(content: Vec<u8>) {
             let _ = Stamp::find(&content);
+        }
+    }
+
+    #[test]
+    fn the_mark_as_a_byte_of_an_offset_is_passed_over() {
+        use fanfare_protocol::{Codec, MessageHead, Payload};
+        let stamp = Stamp { run: 3, sequence: 7, ..Stamp::default() };
+        let mut payload = br#"{"s":""#.to_vec();
+        stamp.write(&mut payload);
+        payload.extend_from_slice(br#""}"#);
+        let payload = Payload::json(payload).unwrap();
+        let long = [0x7e7e_7e7e, 0x7e30_3132_3334_3536, 0x7e61_7e61_7e61_7e61];
+        for offset in (0..70_000).chain(long) {
+            let mut frame = Vec::new();
+            MessageHead { topic: "a.b", offset, prev: Some(126) }.encode(
+                Codec::MsgPack,
+                &payload,
+                &mut frame,
+            );
+            assert_eq!(Stamp::find(&frame), Some(stamp), "offset {offset}");
         }
     }
 

@@ -1,23 +1,19 @@
 //! Results as a person reads them: aligned columns, each figure with its unit.
 
+use std::time::Duration;
+
 use bytesize::ByteSize;
 
-use crate::latency::Percentiles;
 use crate::report::{Faults, Measurement};
 
 /// A table with a label column and right-aligned figures.
 #[derive(Debug, Default)]
-pub struct Table(Vec<Vec<String>>);
+pub(crate) struct Table(Vec<Vec<String>>);
 
 impl Table {
     /// Adds a line; the first cell is its label.
-    pub fn line(&mut self, cells: impl IntoIterator<Item = impl Into<String>>) {
+    pub(crate) fn line(&mut self, cells: impl IntoIterator<Item = impl Into<String>>) {
         self.0.push(cells.into_iter().map(Into::into).collect());
-    }
-
-    /// Adds an empty line.
-    pub fn gap(&mut self) {
-        self.0.push(Vec::new());
     }
 }
 
@@ -48,7 +44,7 @@ impl std::fmt::Display for Table {
 /// The figures of one round or of the medians: one column for each measurement, and the ratio of
 /// the last to the first where there are two.
 #[must_use]
-pub fn measurements(columns: &[(&str, &Measurement)], ratio: Option<f64>) -> Table {
+pub(crate) fn measurements(columns: &[(&str, &Measurement)], ratio: Option<f64>) -> Table {
     let mut table = Table::default();
     let names = columns.iter().map(|(name, _)| (*name).to_owned());
     let ratio_name = ratio.map(|_| "ratio".to_owned());
@@ -59,7 +55,8 @@ pub fn measurements(columns: &[(&str, &Measurement)], ratio: Option<f64>) -> Tab
         table.line(std::iter::once(label.to_owned()).chain(figures).chain(ratio));
     };
     row("server CPU per delivery", ratio, &|m| or_dash(m.server_cpu_us_per_delivery, us));
-    row("server cores busy", None, &|m| or_dash(m.server_cores, |cores| format!("{cores:.2}")));
+    row("server cores busy", None, &|m| or_dash(m.server_cores, cores));
+    row("  waited for", None, &|m| or_dash(m.server_cores_waited_for, cores));
     row("server memory", None, &|m| or_dash(m.server_rss_bytes, bytes));
     row("server CPU per connection", None, &|m| or_dash(m.server_cpu_us_per_connection, us));
     row("connecting", None, &|m| format!("{:.2} s", m.connect_seconds));
@@ -68,27 +65,23 @@ pub fn measurements(columns: &[(&str, &Measurement)], ratio: Option<f64>) -> Tab
     row("deliveries per second", None, &|m| count(m.deliveries_per_second as u64));
     row("bytes per delivery", None, &|m| format!("{:.1} B", m.bytes_per_delivery));
     row("deliveries per read", None, &|m| format!("{:.2}", m.deliveries_per_read));
-    let latencies: [(&str, fn(&Percentiles) -> f64); 5] = [
-        ("p50", |p| p.p50),
-        ("p90", |p| p.p90),
-        ("p99", |p| p.p99),
-        ("p99.9", |p| p.p99_9),
-        ("max", |p| p.max),
-    ];
-    for (name, percentile) in latencies {
-        row(&format!("latency {name}"), None, &|m| us(percentile(&m.response_us)));
+    let names = ["p50", "p90", "p99", "p99.9", "max"];
+    for (place, name) in names.into_iter().enumerate() {
+        row(&format!("latency {name}"), None, &|m| us(m.response_us.all()[place]));
     }
     row("  from the actual send, p99", None, &|m| us(m.service_us.p99));
-    row("schedule lag p99", None, &|m| us(m.schedule_lag_us.p99));
-    row("schedule lag max", None, &|m| us(m.schedule_lag_us.max));
+    // A closed loop has no schedule.
+    let lag = |m: &Measurement, lag: f64| or_dash((m.schedule_lag_us.max > 0.0).then_some(lag), us);
+    row("schedule lag p99", None, &|m| lag(m, m.schedule_lag_us.p99));
+    row("schedule lag max", None, &|m| lag(m, m.schedule_lag_us.max));
     row("loadgen CPU per delivery", None, &|m| us(m.loadgen_cpu_us_per_delivery));
-    row("loadgen cores busy", None, &|m| format!("{:.2}", m.loadgen_cores));
+    row("loadgen cores busy", None, &|m| cores(m.loadgen_cores));
+    row("  waited for", None, &|m| cores(m.loadgen_cores_waited_for));
     table
 }
 
 /// The faults of all rounds in one line.
-#[must_use]
-pub fn faults(faults: &Faults) -> String {
+fn faults(faults: &Faults) -> String {
     let counts = [
         ("lost", faults.lost),
         ("doubled", faults.doubled),
@@ -102,14 +95,39 @@ pub fn faults(faults: &Faults) -> String {
     }
 }
 
+/// What the figures above are made of.
+#[must_use]
+pub(crate) fn rounds(rounds: u32, duration: Duration) -> String {
+    let duration = humantime::format_duration(duration);
+    match rounds {
+        1 => format!("one round of {duration}"),
+        _ => format!("medians of {rounds} rounds of {duration}"),
+    }
+}
+
+/// Prints the faults of all rounds, and what makes the figures doubtful.
+pub(crate) fn print_verdict(all: &Faults, foreign: u64, build: &str) {
+    println!("\n  {}", faults(all));
+    if foreign > 0 {
+        println!("  note: {} frames came from others on these topics", count(foreign));
+    }
+    if build == "debug" {
+        println!("  note: this is a debug build; its own CPU and latencies are of no worth");
+    }
+}
+
 /// A figure or a dash.
-pub fn or_dash<T>(figure: Option<T>, text: impl Fn(T) -> String) -> String {
+pub(crate) fn or_dash<T>(figure: Option<T>, text: impl Fn(T) -> String) -> String {
     figure.map_or_else(|| "–".to_owned(), text)
+}
+
+fn cores(cores: f64) -> String {
+    format!("{cores:.2}")
 }
 
 /// A time in the unit that fits it.
 #[must_use]
-pub fn us(us: f64) -> String {
+pub(crate) fn us(us: f64) -> String {
     match us {
         ..1_000.0 => format!("{us:.2} µs"),
         ..1_000_000.0 => format!("{:.2} ms", us / 1e3),
@@ -119,17 +137,17 @@ pub fn us(us: f64) -> String {
 
 /// A size in the unit that fits it.
 #[must_use]
-pub fn bytes(bytes: u64) -> String {
+pub(crate) fn bytes(bytes: u64) -> String {
     ByteSize::b(bytes).display().iec().to_string()
 }
 
 /// A whole number with its thousands apart.
 #[must_use]
-pub fn count(number: u64) -> String {
+pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -167,6 +185,6 @@ mod tests {
         let broker = Measurement { server_cpu_us_per_delivery: Some(4.2), ..Default::default() };
         let text = measurements(&[("floor", &floor), ("broker", &broker)], Some(1.05)).to_string();
         let line = text.lines().find(|line| line.contains("server CPU per delivery")).unwrap();
-        assert!(line.ends_with("4.00 µs   4.20 µs  1.050"), "{line:?}");
+        assert!(line.ends_with("4.00 µs  4.20 µs  1.050"), "{line:?}");
     }
 }

@@ -11,7 +11,7 @@ use crate::plan::Shape;
 
 /// Shared by the one publisher and the receivers of its process.
 #[derive(Debug)]
-pub struct Window {
+pub(crate) struct Window {
     size: u32,
     subscribers: Vec<u32>,
     /// Deliveries still to come, at `(topic, sequence % size)`. No two publishes in flight share a
@@ -24,7 +24,7 @@ pub struct Window {
 impl Window {
     /// A window of `size` publishes over the topics of `shape`.
     #[must_use]
-    pub fn new(size: u32, shape: &Shape) -> Self {
+    pub(crate) fn new(size: u32, shape: &Shape) -> Self {
         let topics = shape.topics.len();
         Self {
             size,
@@ -37,31 +37,31 @@ impl Window {
 
     /// How many publishes may be in flight.
     #[must_use]
-    pub fn size(&self) -> u32 {
+    pub(crate) fn size(&self) -> u32 {
         self.size
     }
 
     /// Names the calling thread as the publisher that is woken when publishes complete.
-    pub fn attach(&self) {
+    pub(crate) fn attach(&self) {
         if let Ok(mut publisher) = self.publisher.lock() {
             *publisher = Some(std::thread::current());
         }
     }
 
     /// Notes that a message is about to be published.
-    pub fn published(&self, topic: u32, sequence: u32) {
+    pub(crate) fn published(&self, topic: u32, sequence: u32) {
         let subscribers = self.subscribers[topic as usize];
         self.open[self.place(topic, sequence)].store(subscribers, Ordering::Release);
     }
 
     /// Notes one delivery; true if it was the last of its message.
     #[must_use]
-    pub fn delivered(&self, topic: u32, sequence: u32) -> bool {
+    pub(crate) fn delivered(&self, topic: u32, sequence: u32) -> bool {
         self.open[self.place(topic, sequence)].fetch_sub(1, Ordering::AcqRel) == 1
     }
 
     /// Notes that `count` messages are complete, and wakes the publisher.
-    pub fn completed(&self, count: u64) {
+    pub(crate) fn completed(&self, count: u64) {
         self.completed.fetch_add(count, Ordering::Release);
         if let Ok(publisher) = self.publisher.lock() {
             publisher.as_ref().inspect(|publisher| publisher.unpark());
@@ -70,7 +70,7 @@ impl Window {
 
     /// How many messages are complete since the start.
     #[must_use]
-    pub fn completed_total(&self) -> u64 {
+    pub(crate) fn completed_total(&self) -> u64 {
         self.completed.load(Ordering::Acquire)
     }
 
@@ -105,7 +105,8 @@ mod tests {
 
     #[test]
     fn completion_wakes_the_attached_publisher() {
-        let shape = Shape { connections: 1, topics: vec!["a".to_owned()], topics_per_connection: 1 };
+        let shape =
+            Shape { connections: 1, topics: vec!["a".to_owned()], topics_per_connection: 1 };
         let window = Window::new(1, &shape);
         window.attach();
         std::thread::scope(|scope| {

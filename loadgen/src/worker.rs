@@ -15,7 +15,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::connect::ConnectReport;
-use crate::plan::{Plan, Share, process_connections_max};
+use crate::plan::{Plan, Share};
 use crate::receiver::Counters;
 use crate::receivers::Receivers;
 use crate::record::Totals;
@@ -49,7 +49,7 @@ enum News {
 
 /// The parent's end of a worker.
 #[derive(Debug)]
-pub struct Worker {
+pub(crate) struct Worker {
     child: Child,
     orders: Option<ChildStdin>,
     news: mpsc::Receiver<News>,
@@ -62,7 +62,7 @@ impl Worker {
     ///
     /// # Errors
     /// If the process cannot be started.
-    pub fn start(plan: &Plan, share: Share, receivers: u32) -> Result<Self> {
+    pub(crate) fn start(plan: &Plan, share: Share, receivers: u32) -> Result<Self> {
         let program = std::env::current_exe().context("the own program is not known")?;
         let mut child = Command::new(program)
             .arg("worker")
@@ -81,7 +81,7 @@ impl Worker {
 
     /// Its process id.
     #[must_use]
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
@@ -89,7 +89,7 @@ impl Worker {
     ///
     /// # Errors
     /// If the worker failed.
-    pub fn connected(&self, patience: Duration) -> Result<Option<ConnectReport>> {
+    pub(crate) fn connected(&self, patience: Duration) -> Result<Option<ConnectReport>> {
         match self.news.recv_timeout(patience) {
             Ok(News::Connected(report)) => Ok(Some(*report)),
             Ok(other) => Err(unexpected(&other)),
@@ -102,7 +102,7 @@ impl Worker {
     ///
     /// # Errors
     /// If the worker failed.
-    pub fn set_measuring(&mut self, measuring: bool) -> Result<()> {
+    pub(crate) fn set_measuring(&mut self, measuring: bool) -> Result<()> {
         self.order(&Order::Measure(measuring))?;
         match self.news.recv().context("a worker process ended")? {
             News::Measuring => Ok(()),
@@ -114,7 +114,7 @@ impl Worker {
     ///
     /// # Errors
     /// If the worker failed.
-    pub fn finish(mut self, published: &[Vec<u32>]) -> Result<Totals> {
+    pub(crate) fn finish(mut self, published: &[Vec<u32>]) -> Result<Totals> {
         self.order(&Order::Finish { published: published.to_vec() })?;
         match self.news.recv().context("a worker process ended")? {
             News::Finished(totals) => Ok(*totals),
@@ -144,10 +144,7 @@ fn unexpected(news: &News) -> anyhow::Error {
 }
 
 /// Passes progress into `counters` and everything else on.
-fn watch(
-    stdout: impl io::Read + Send + 'static,
-    counters: Arc<Counters>,
-) -> mpsc::Receiver<News> {
+fn watch(stdout: impl io::Read + Send + 'static, counters: Arc<Counters>) -> mpsc::Receiver<News> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
@@ -176,8 +173,7 @@ fn write_line(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
 ///
 /// # Errors
 /// If the parent's orders cannot be read or answered.
-pub fn run() -> Result<()> {
-    process_connections_max();
+pub(crate) fn run() -> Result<()> {
     let (sender, orders) = mpsc::channel();
     std::thread::spawn(move || {
         for line in io::stdin().lock().lines().map_while(Result::ok) {

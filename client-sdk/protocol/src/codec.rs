@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::limits::ERROR_DETAIL_CHARS_MAX;
+
 /// How commands, replies and pushes are written on one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Codec {
@@ -64,6 +66,16 @@ pub enum FrameError {
 
 impl FrameError {
     pub(crate) fn malformed(expected: &'static str, detail: impl fmt::Display) -> Self {
-        Self::Malformed { expected, detail: detail.to_string() }
+        Self::Malformed { expected, detail: shortened(detail) }
+    }
+}
+
+/// What a parser said, without the tail of what it repeats from its input: nobody shall be able to
+/// have the broker send long texts of his choice.
+pub(crate) fn shortened(detail: impl fmt::Display) -> String {
+    let detail = detail.to_string();
+    match detail.char_indices().nth(ERROR_DETAIL_CHARS_MAX) {
+        None => detail,
+        Some((end, _)) => format!("{}…", &detail[..end]),
     }
 }

@@ -3,9 +3,11 @@
 //! Owns what both ends must agree on: topic names, commands, replies, pushes, error and close
 //! codes, and their JSON and MessagePack encodings. Holds no socket, no clock and no state.
 
+mod client_frame;
 mod codec;
 mod codes;
 mod command;
+mod json;
 pub mod limits;
 mod msgpack;
 mod payload;
@@ -13,6 +15,7 @@ mod push;
 mod reply;
 mod server_frame;
 mod topic;
+mod transcode;
 
 pub use codec::{Codec, FrameError};
 pub use codes::{CloseCode, ErrorCode};
@@ -22,12 +25,3 @@ pub use push::{Event, MessageHead, MessagePush};
 pub use reply::{Connected, ErrorReply, Position, Reply, ReplyBody, Subscribed, Unsubscribed};
 pub use server_frame::ServerFrame;
 pub use topic::{TopicError, TopicName};
-
-/// Reads a field whose `null` is a value of its own, unlike one that is missing.
-fn payload_field<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: serde::Deserialize<'de>,
-{
-    T::deserialize(deserializer).map(Some)
-}

@@ -19,5 +19,8 @@ pub const PAYLOAD_DEPTH_MAX: usize = 64;
 /// code (RFC 6455 section 5.5).
 pub const CLOSE_REASON_BYTES_MAX: usize = 123;
 
+/// Longest part of an error message that repeats what a parser said, in characters.
+pub const ERROR_DETAIL_CHARS_MAX: usize = 200;
+
 /// Longest token in a `connect` command, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 4_096;

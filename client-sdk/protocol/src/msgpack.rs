@@ -1,5 +1,5 @@
-//! What serde's MessagePack does not give: the bounds of one value inside a frame, and values
-//! passed between JSON and MessagePack without a tree in between.
+//! What serde's MessagePack does not give: the bounds of one value inside a frame, and strictness
+//! about what a frame may hold.
 
 use std::fmt;
 
@@ -13,6 +13,10 @@ const TRUNCATED: &str = "the frame ends inside a value";
 
 /// Reads one value, which must fill `bytes`.
 pub(crate) fn from_slice<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, String> {
+    let (_, rest) = split_value(bytes)?;
+    if !rest.is_empty() {
+        return Err("bytes follow the value".to_owned());
+    }
     let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
     // Room for the struct around the payload; the payload's own depth is checked later.
     deserializer.set_max_depth(PAYLOAD_DEPTH_MAX + 4);
@@ -81,10 +85,16 @@ impl Shape {
             Marker::Array32 => Ok(Self { skip: 4, children: length(4)? }),
             Marker::FixMap(len) => Ok(Self { skip: 0, children: 2 * usize::from(len) }),
             Marker::Map16 => Ok(Self { skip: 2, children: 2 * length(2)? }),
-            Marker::Map32 => Ok(Self { skip: 4, children: 2 * length(4)? }),
+            Marker::Map32 => Ok(Self { skip: 4, children: length(4)?.saturating_mul(2) }),
             Marker::Reserved => Err("the byte 0xc1 begins no value"),
         }
     }
+}
+
+/// Whether `bytes` begin with a map.
+pub(crate) fn is_map(bytes: &[u8]) -> bool {
+    let marker = bytes.first().map(|&byte| Marker::from_u8(byte));
+    matches!(marker, Some(Marker::FixMap(_) | Marker::Map16 | Marker::Map32))
 }
 
 /// The entries of a map with text keys, each value still encoded.
@@ -94,34 +104,12 @@ pub(crate) fn map_entries(
     let mut rest = bytes;
     let count = rmp::decode::read_map_len(&mut rest).map_err(|_| "a command must be a map")?;
     Ok((0..count).map(move |_| {
-        let (key, after) = split_value(rest)?;
+        let (key, after) = rmp::decode::read_str_from_slice(rest)
+            .map_err(|_| "a key of a command must be text")?;
         let (value, after) = split_value(after)?;
         rest = after;
-        let key = rmp_serde::from_slice(key).map_err(|_| "a key of a command must be text")?;
         Ok((key, value))
     }))
-}
-
-/// A MessagePack value, read as the JSON that says the same.
-#[derive(Debug)]
-pub(crate) struct TranscodedJson(pub(crate) Vec<u8>);
-
-impl<'de> Deserialize<'de> for TranscodedJson {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        serde_json::to_vec(&serde_transcode::Transcoder::new(deserializer))
-            .map(Self)
-            .map_err(de::Error::custom)
-    }
-}
-
-/// JSON, written as the value that it says.
-pub(crate) struct FromJson<'a>(pub(crate) &'a [u8]);
-
-impl Serialize for FromJson<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut json = serde_json::Deserializer::from_slice(self.0);
-        serde_transcode::transcode(&mut json, serializer)
-    }
 }
 
 /// Bytes of the MessagePack `bin` kind.
@@ -158,35 +146,4 @@ impl Serialize for BlobRef<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_value_ends_where_serde_says_it_ends() {
-        let value = serde_json::json!({
-            "a": [1, -1, 300, 70_000, 1.5, null, true, "x".repeat(40), "y".repeat(300)],
-            "b": {"c": [[], {}, ["z"]]}, "big": "w".repeat(70_000),
-        });
-        let mut bytes = rmp_serde::to_vec_named(&value).unwrap();
-        let end = bytes.len();
-        bytes.extend_from_slice(&[0xc3, 0xc2]);
-        let (first, rest) = split_value(&bytes).unwrap();
-        assert_eq!((first.len(), rest), (end, &[0xc3, 0xc2][..]));
-    }
-
-    #[test]
-    fn lengths_that_lie_are_refused() {
-        for bytes in [
-            &[][..],
-            &[0xdd, 0xff, 0xff, 0xff, 0xff],
-            &[0xdf, 0xff, 0xff, 0xff, 0xff, 0x01],
-            &[0xdb, 0xff, 0xff, 0xff, 0xff, b'a'],
-            &[0xc9, 0xff, 0xff, 0xff, 0xff],
-            &[0xd9],
-            &[0x93, 0x01, 0x02],
-            &[0xc1],
-        ] {
-            assert!(split_value(bytes).is_err(), "{bytes:02x?}");
-        }
-    }
-}
+mod tests;

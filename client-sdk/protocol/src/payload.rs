@@ -1,9 +1,9 @@
 //! What a message carries: bytes and what they are. Owns the validity rules of each kind.
 
 use bytes::Bytes;
-use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 
-use crate::limits::PAYLOAD_DEPTH_MAX;
+use crate::json;
 
 /// What the bytes of a payload are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,11 +24,13 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// A JSON payload, if `bytes` is one JSON value nested at most [`PAYLOAD_DEPTH_MAX`] deep.
+    /// A JSON payload, if `bytes` is one JSON value nested at most
+    /// [`PAYLOAD_DEPTH_MAX`](crate::limits::PAYLOAD_DEPTH_MAX) deep, its numbers in the range of
+    /// a double and its strings without lone surrogates (I-JSON, RFC 7493).
     #[must_use]
     pub fn json(bytes: impl Into<Bytes>) -> Option<Self> {
         let bytes = bytes.into();
-        is_json(&bytes).then_some(Self { kind: PayloadKind::Json, bytes })
+        json::check(&bytes).is_ok().then_some(Self { kind: PayloadKind::Json, bytes })
     }
 
     /// A text payload.
@@ -46,7 +48,7 @@ impl Payload {
     /// What a text frame of the raw stream is: JSON where it is valid JSON, text otherwise.
     #[must_use]
     pub fn kind_of_text(text: &str) -> PayloadKind {
-        if is_json(text.as_bytes()) { PayloadKind::Json } else { PayloadKind::Text }
+        if json::check(text.as_bytes()).is_ok() { PayloadKind::Json } else { PayloadKind::Text }
     }
 
     /// Takes `bytes` as `kind` without checking them again.
@@ -81,55 +83,33 @@ impl Payload {
     }
 
     /// Reads a JSON payload into a type; an error for text and binary payloads.
-    pub fn parse_json<'a, T: serde::Deserialize<'a>>(&'a self) -> Result<T, serde_json::Error> {
+    pub fn parse_json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, serde_json::Error> {
         serde_json::from_slice(&self.bytes)
     }
 }
 
-fn is_json(bytes: &[u8]) -> bool {
-    std::str::from_utf8(bytes).is_ok_and(|text| {
-        serde_json::from_str::<IgnoredAny>(text).is_ok() && json_depth(bytes) <= PAYLOAD_DEPTH_MAX
-    })
-}
-
-/// The deepest nesting of arrays and objects in valid JSON.
-pub(crate) fn json_depth(json: &[u8]) -> usize {
-    let (mut depth, mut deepest) = (0usize, 0usize);
-    let (mut in_string, mut escaped) = (false, false);
-    for &byte in json {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
+/// Reads a field whose `null` is a value of its own, unlike one that is missing.
+pub(crate) fn nullable_field<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::PAYLOAD_DEPTH_MAX;
 
     #[test]
     fn a_text_frame_is_json_only_if_it_parses() {
         for json in ["{\"p\":187.2}", "1", "null", "\"a\"", " [1, 2] "] {
             assert_eq!(Payload::kind_of_text(json), PayloadKind::Json, "{json}");
         }
-        for text in ["", "hello", "{\"p\":", "{} {}", "NaN", "'a'"] {
+        for text in ["", "hello", "{\"p\":", "{} {}", "NaN", "'a'", "1e400", r#""\ud800""#] {
             assert_eq!(Payload::kind_of_text(text), PayloadKind::Text, "{text}");
         }
-    }
-
-    #[test]
-    fn depth_counts_brackets_outside_strings_only() {
-        assert_eq!(json_depth(br#"{"a":[{"b":"[[[\"{{"}],"c":[]}"#), 3);
-        assert_eq!(json_depth(b"1"), 0);
     }
 
     #[test]

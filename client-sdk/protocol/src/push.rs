@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::Codec;
-use crate::msgpack::FromJson;
 use crate::payload::{Payload, PayloadKind};
+use crate::transcode::FromJson;
 
 /// A message as a subscriber gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]

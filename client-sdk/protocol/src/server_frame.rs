@@ -4,10 +4,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::codec::{Codec, FrameError};
-use crate::msgpack::{self, Blob, TranscodedJson};
-use crate::payload::{Payload, PayloadKind};
+use crate::msgpack::{self, Blob};
+use crate::payload::{Payload, PayloadKind, nullable_field};
 use crate::push::{Event, MessagePush};
 use crate::reply::{Connected, ErrorReply, Position, Reply, ReplyBody, Subscribed, Unsubscribed};
+use crate::transcode::TranscodedJson;
 
 /// One frame from the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,14 @@ impl ServerFrame {
     /// [`FrameError`] if the frame is not valid in `codec` or is none of the three kinds: the
     /// broker's fault, or that of something between.
     pub fn decode(codec: Codec, frame: &[u8]) -> Result<Self, FrameError> {
+        // serde would take an array of the fields as well.
+        let is_map = match codec {
+            Codec::Json => frame.trim_ascii_start().first() == Some(&b'{'),
+            Codec::MsgPack => msgpack::is_map(frame),
+        };
+        if !is_map {
+            return Err(FrameError::malformed(EXPECTED, "it is no object"));
+        }
         match codec {
             Codec::Json => {
                 let incoming: Incoming<Box<RawValue>> = serde_json::from_slice(frame)
@@ -59,7 +68,7 @@ struct Incoming<D> {
     prev: Option<u64>,
     #[serde(
         default = "Option::default",
-        deserialize_with = "crate::payload_field",
+        deserialize_with = "nullable_field",
         bound(deserialize = "D: Deserialize<'de>")
     )]
     data: Option<D>,

@@ -17,6 +17,10 @@ pub(crate) enum Ring {
     Silent,
 }
 
+/// As good as never, and no sum of it and a point in time overflows. The broker says how long it
+/// may be silent, so that has to hold for any number.
+const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
+
 /// The timers of one connection on one sleep, which is moved only when it ends.
 #[derive(Debug)]
 pub(crate) struct Alarm {
@@ -30,6 +34,7 @@ pub(crate) struct Alarm {
 
 impl Alarm {
     pub(crate) fn new(silence_max: Duration) -> Self {
+        let silence_max = silence_max.min(FAR);
         let heard_at = Instant::now();
         let sleep = Box::pin(tokio::time::sleep(silence_max));
         Self { sleep, silence_max, heard_at, renew_at: None, resting: false }
@@ -51,7 +56,7 @@ impl Alarm {
     /// Asks for [`Ring::Renew`] after `delay`, unless it has been asked for already.
     pub(crate) fn renew_after(&mut self, delay: Duration) {
         if self.renew_at.is_none() {
-            self.renew_at = Some(Instant::now() + delay);
+            self.renew_at = Some(Instant::now() + delay.min(FAR));
             self.wind();
         }
     }
@@ -115,6 +120,14 @@ mod tests {
         alarm.reading(true);
         let (ring, after) = rings_after(&mut alarm).await;
         assert_eq!((ring, after.as_secs()), (Ring::Silent, 35));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_longest_times_are_as_good_as_never() {
+        let mut alarm = Alarm::new(Duration::MAX);
+        alarm.renew_after(Duration::MAX);
+        alarm.heard();
+        assert!(tokio::time::timeout(1_000 * MAX, alarm.rings()).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,6 +15,27 @@ use crate::error::Error;
 const QUEUE_MAX: usize = 1 << 20;
 
 /// Options of a [`Client`], from [`Client::builder`].
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use fanfare_client::{Client, Codec};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = fanfare::Server::start(fanfare::ServerConfig::default_for_tests())?;
+/// # let url = server.url();
+/// let client = Client::builder(&url)
+///     .codec(Codec::MsgPack)
+///     .command_timeout(Duration::from_secs(3))
+///     .subscription_buffer(1_000)
+///     .connect()
+///     .await?;
+/// # client.close().await;
+/// # server.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a builder does nothing until `connect` is called"]
 #[derive(Clone, Debug)]
 pub struct ClientBuilder {

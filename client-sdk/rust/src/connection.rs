@@ -213,8 +213,7 @@ fn not_a_broker(address: &Address, detail: impl Into<String>) -> Error {
 fn refusal(address: &Address, error: WsError) -> Error {
     match error {
         WsError::Http(response) => {
-            let body = response.body().as_deref().unwrap_or_default();
-            let detail = String::from_utf8_lossy(body);
+            let detail = refusal_detail(response.body().as_deref().unwrap_or_default());
             Error::UpgradeRefused {
                 address: address.host_port.clone(),
                 status: response.status().as_u16(),
@@ -226,4 +225,15 @@ fn refusal(address: &Address, error: WsError) -> Error {
         }
         other => not_a_broker(address, other.to_string()),
     }
+}
+
+/// The sentence in a problem document (RFC 9457), which is what the broker sends, or else the
+/// whole body.
+fn refusal_detail(body: &[u8]) -> String {
+    #[derive(serde::Deserialize)]
+    struct Problem {
+        detail: String,
+    }
+    serde_json::from_slice::<Problem>(body)
+        .map_or_else(|_| String::from_utf8_lossy(body).into_owned(), |problem| problem.detail)
 }

@@ -100,13 +100,15 @@ impl Driver {
                 },
                 Err(error) => Outage::from(error),
             };
-            let retry_in = outage.fatal.is_none().then(|| self.backoff.next());
             let Loss { code, reason } = outage.loss;
-            self.shared.events.emit(Event::Disconnected { code, reason, retry_in });
+            let disconnected = |retry_in| Event::Disconnected { code, reason, retry_in };
             if let Some(fatal) = outage.fatal {
+                self.shared.events.emit(disconnected(None));
                 break fatal;
             }
-            opened = match self.open_after(retry_in.unwrap_or_default()).await {
+            let wait = self.backoff.next();
+            self.shared.events.emit(disconnected(Some(wait)));
+            opened = match self.open_after(wait).await {
                 Some(opened) => opened,
                 None => break Error::Closed,
             };
@@ -164,7 +166,6 @@ impl Driver {
     /// Serves a connection to its end. `None` if the client was closed.
     async fn live(&mut self, (mut connection, connected): Opened) -> Option<Loss> {
         let opened_at = Instant::now();
-        self.shared.message_bytes_max.store(connected.message_bytes_max, Ordering::Relaxed);
         let ping_interval = Duration::from_millis(connected.ping_interval_ms);
         let silence_max = ping_interval.saturating_add(self.config.liveness_grace);
         let loss = self.serve(&mut connection, Alarm::new(silence_max)).await;

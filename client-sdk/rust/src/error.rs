@@ -89,6 +89,13 @@ pub enum Error {
 impl Error {
     /// Whether the broker may have carried out the command although the call failed. Publishing
     /// the message again could then deliver it twice.
+    ///
+    /// ```
+    /// use fanfare_client::Error;
+    ///
+    /// assert!(Error::ConnectionLost.outcome_is_unknown());
+    /// assert!(!Error::TooLarge { bytes: 70_000, bytes_max: 65_536 }.outcome_is_unknown());
+    /// ```
     #[must_use]
     pub fn outcome_is_unknown(&self) -> bool {
         matches!(self, Self::ConnectionLost | Self::TimedOut { .. })

@@ -1,4 +1,87 @@
 //! The async Rust client of the Fanfare pub/sub broker.
+//!
+//! A [`Client`] is one connection to a broker that comes back by itself when it is lost. A
+//! [`Subscription`] is a stream of a topic's messages that survives that.
+//!
+//! ```
+//! use fanfare_client::{Client, Payload};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = fanfare::Server::start(fanfare::ServerConfig::default_for_tests())?;
+//! # let url = server.url();
+//! let client = Client::connect(&url).await?; // such as "ws://127.0.0.1:8080"
+//! let mut ticks = client.subscribe("ticks.AAPL").await?;
+//!
+//! let position = client.publish_json("ticks.AAPL", &serde_json::json!({ "p": 187.2 })).await?;
+//! assert_eq!(position.offset, 1);
+//! client.publish("ticks.AAPL", Payload::text("closing bell")).await?;
+//!
+//! while let Some(message) = ticks.next().await {
+//!     println!("{} #{}: {:?}", message.topic, message.offset, message.payload.as_text());
+//! #   if message.offset == 2 { break }
+//! }
+//! client.close().await;
+//! # server.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # When the connection is lost
+//!
+//! The client reconnects with random, growing waits ([`ClientBuilder::backoff`]) and subscribes
+//! again to everything in one batch. [`CloseCode::reconnects`] decides whether it may come back;
+//! if not, every call fails with [`Error::ClosedByBroker`] and the streams end.
+//!
+//! * Calls made meanwhile wait for the next connection, up to
+//!   [`ClientBuilder::command_timeout`].
+//! * A publish that was in flight fails with [`Error::ConnectionLost`]: whether the broker
+//!   carried it out is unknown.
+//! * Messages published between the loss and the new subscription do not arrive.
+//!   [`Message::previous_offset`] shows such a gap, and a new [`Message::epoch`] tells that the
+//!   broker has begun to count anew.
+//!
+//! [`Client::events`] tells of each step:
+//!
+//! ```
+//! use fanfare_client::{Client, Event};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = fanfare::Server::start(fanfare::ServerConfig::default_for_tests())?;
+//! # let url = server.url();
+//! let client = Client::connect(&url).await?;
+//! let mut events = client.events();
+//! # server.stop().await;
+//! while let Some(event) = events.next().await {
+//!     match event {
+//!         Event::Connecting { attempt } => println!("connecting, attempt {attempt}"),
+//!         Event::Connected { node, .. } => println!("connected to {node}"),
+//!         Event::Disconnected { code, reason, retry_in } => {
+//!             println!("lost: {code:?} {reason}; next attempt in {retry_in:?}");
+//! #           break;
+//!         }
+//!         Event::Closed => println!("closed"),
+//!         _ => {}
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Backpressure
+//!
+//! Each subscription buffers a bounded number of messages
+//! ([`ClientBuilder::subscription_buffer`]). While a buffer is full, the client stops reading its
+//! socket, so TCP makes the broker wait and its policy for slow subscribers applies: it may close
+//! the connection with [`CloseCode::SLOW_CONSUMER`], or with [`CloseCode::NO_PONG`] if nothing is
+//! read for longer than a ping interval, and the client comes back.
+//!
+//! A full buffer stops every subscription of the client: give a slow reader a [`Client`] of its
+//! own. A subscription that is no longer wanted should be dropped, not just left unread.
+//!
+//! Publishing is bounded too: [`Client::publish_unconfirmed`] waits while the outgoing queue is
+//! full.
 #![warn(missing_docs)]
 
 mod address;

@@ -1,0 +1,9 @@
+//! The wire, byte for byte: golden vectors, what bad input gets, properties, and `SPEC.md` itself.
+
+mod errors;
+mod hostile;
+mod properties;
+mod spec;
+mod topics;
+mod values;
+mod vectors;

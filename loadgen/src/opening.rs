@@ -1,0 +1,294 @@
+//! One connection on its way to being live: TCP, upgrade, `connect` and `subscribe`.
+//!
+//! Owns the steps and what is sent in each; how many are under way at once is `connect`'s.
+
+use std::io::{self, Read, Write};
+use std::time::Duration;
+
+use fanfare_protocol::limits::COMMANDS_PER_FRAME_MAX;
+use fanfare_protocol::{Codec, Command, Connect, Request, ServerFrame, Subscribe};
+use mio::net::TcpStream;
+use mio::{Interest, Poll, Token};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::frame::{self, Sender};
+use crate::handshake::{HandshakeError, UpgradeRequest};
+use crate::plan::{Peer, Plan, Share};
+use crate::stamp::now_ns;
+
+/// How long nothing at all may happen before what is under way is given up.
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// Why one connection did not become live.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    /// The socket failed; most often nothing listens there.
+    #[error("{0}")]
+    Socket(#[from] io::Error),
+    /// The upgrade failed.
+    #[error("{0}")]
+    Handshake(#[from] HandshakeError),
+    /// The server's frames are not what a server may send.
+    #[error("the server sent {0}")]
+    Frame(#[from] frame::FrameFault),
+    /// The server's frames are not the SDK protocol.
+    #[error("the server does not speak the SDK protocol: {0}")]
+    Protocol(#[from] fanfare_protocol::FrameError),
+    /// The server refused a command.
+    #[error("the server refused a command: {0}")]
+    Refused(#[from] fanfare_protocol::ErrorReply),
+    /// The server closed the connection.
+    #[error("the server closed the connection: {0}")]
+    Closed(String),
+    /// The server said nothing for ten seconds.
+    #[error("no answer within {} s", SILENCE_MAX.as_secs())]
+    Silent,
+}
+
+/// One connection on its way.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    /// Registered with the poll that it was started with.
+    pub stream: TcpStream,
+    /// When the first SYN was sent, in ns of [`now_ns`].
+    pub started_ns: u64,
+    step: Step,
+    /// What is still to be sent.
+    output: Vec<u8>,
+    /// What was read and not understood yet.
+    pub input: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Step {
+    /// TCP and the upgrade; then `commands` go out.
+    Upgrade { request: UpgradeRequest, commands: Vec<u8>, replies: usize },
+    /// This many replies are still to come.
+    Replies(usize),
+}
+
+impl Opening {
+    /// Starts connection number `number`, registered with `poll` under its `place`.
+    ///
+    /// # Errors
+    /// [`ConnectError::Socket`] if it fails at once.
+    pub(crate) fn start(
+        plan: &Plan,
+        share: Share,
+        number: u32,
+        place: usize,
+        poll: &Poll,
+    ) -> Result<Self, ConnectError> {
+        let mut stream = connect(plan, share)?;
+        let interests = Interest::READABLE | Interest::WRITABLE;
+        poll.registry().register(&mut stream, Token(place), interests)?;
+        let host = plan.target.address.to_string();
+        let subprotocol = plan.transport.codec().map(Codec::subprotocol);
+        let request = UpgradeRequest::new(&host, &path(plan, number), subprotocol);
+        let output = request.bytes().to_vec();
+        let (commands, replies) = commands(plan, number);
+        let step = Step::Upgrade { request, commands, replies };
+        Ok(Self { stream, started_ns: now_ns(), step, output, input: Vec::new() })
+    }
+
+    /// Does what can be done now; true once the connection is live.
+    ///
+    /// # Errors
+    /// [`ConnectError`] says why it never will be.
+    pub(crate) fn advance(&mut self, codec: Option<Codec>) -> Result<bool, ConnectError> {
+        if let Some(error) = self.stream.take_error()? {
+            return Err(error.into());
+        }
+        if let Err(error) = self.stream.peer_addr() {
+            let unfinished = error.kind() == io::ErrorKind::NotConnected;
+            return if unfinished { Ok(false) } else { Err(error.into()) };
+        }
+        self.send()?;
+        let ended = self.receive()?;
+        if let Step::Upgrade { request, commands, replies } = &mut self.step
+            && let Some(head_bytes) = request.read_answer(&self.input)?
+        {
+            self.input.drain(..head_bytes);
+            self.output = std::mem::take(commands);
+            self.step = Step::Replies(*replies);
+            self.send()?;
+        }
+        if let (Step::Replies(awaited), Some(codec)) = (&mut self.step, codec) {
+            *awaited -= read_replies(&mut self.input, codec, *awaited)?;
+        }
+        match self.step {
+            Step::Replies(0) => Ok(true),
+            _ if ended => Err(ConnectError::Closed("without a close frame".to_owned())),
+            _ => Ok(false),
+        }
+    }
+
+    fn send(&mut self) -> io::Result<()> {
+        while !self.output.is_empty() {
+            match self.stream.write(&self.output) {
+                Ok(sent) => drop(self.output.drain(..sent)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads all there is; true if the server sends no more.
+    fn receive(&mut self) -> io::Result<bool> {
+        let mut scratch = [0; 4096];
+        loop {
+            match self.stream.read(&mut scratch) {
+                Ok(0) => return Ok(true),
+                Ok(read) => self.input.extend_from_slice(&scratch[..read]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// A socket on its way to the target.
+fn connect(plan: &Plan, share: Share) -> io::Result<TcpStream> {
+    let address = plan.target.address;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    // A connection is reset when it is dropped: thousands in TIME_WAIT would take the ephemeral
+    // ports of the next round.
+    socket.set_linger(Some(Duration::ZERO))?;
+    if let Some(source) = share.source {
+        socket.bind(&std::net::SocketAddr::new(source, 0).into())?;
+    }
+    match socket.connect(&address.into()) {
+        Err(error)
+            if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) =>
+        {
+            Err(error)
+        }
+        _ => Ok(TcpStream::from_std(socket.into())),
+    }
+}
+
+fn path(plan: &Plan, number: u32) -> String {
+    let mut topics = plan.shape.topics_of(number);
+    if plan.target.peer == Peer::Floor {
+        let topics: Vec<String> = topics.map(|topic| topic.to_string()).collect();
+        return format!("/floor?topics={}", topics.join(","));
+    }
+    if plan.transport.codec().is_some() {
+        return "/v1/ws".to_owned();
+    }
+    let name = topics.next().map_or("", |topic| plan.shape.topics[topic as usize].as_str());
+    format!("/v1/topics/{}", utf8_percent_encode(name, NON_ALPHANUMERIC))
+}
+
+/// The frames that open the session and subscribe, and how many replies they get.
+fn commands(plan: &Plan, number: u32) -> (Vec<u8>, usize) {
+    let (Some(codec), Peer::Broker) = (plan.transport.codec(), plan.target.peer) else {
+        return (Vec::new(), 0);
+    };
+    let subscribe = |topic: u32| {
+        let topic = plan.shape.topics[topic as usize].clone();
+        Request::Subscribe(Subscribe { topic })
+    };
+    let requests = std::iter::once(Request::Connect(Connect::default()))
+        .chain(plan.shape.topics_of(number).map(subscribe));
+    let commands: Vec<Command> =
+        (1..).zip(requests).map(|(id, request)| Command { id: Some(id), request }).collect();
+    let opcode = opcode(codec);
+    let mut frames = Vec::new();
+    for batch in commands.chunks(COMMANDS_PER_FRAME_MAX) {
+        let mut content = Vec::new();
+        Command::encode_batch(batch, codec, &mut content);
+        frame::write_masked(&mut frames, opcode, &content);
+    }
+    (frames, commands.len())
+}
+
+/// The opcode of a codec's frames.
+#[must_use]
+pub(crate) fn opcode(codec: Codec) -> u8 {
+    match codec {
+        Codec::Json => frame::TEXT,
+        Codec::MsgPack => frame::BINARY,
+    }
+}
+
+/// Takes replies off the front of `input`, at most `awaited`; how many there were.
+///
+/// # Errors
+/// [`ConnectError`] if one of them is an error, or is no frame of a broker.
+pub(crate) fn read_replies(
+    input: &mut Vec<u8>,
+    codec: Codec,
+    awaited: usize,
+) -> Result<usize, ConnectError> {
+    let (mut replies, mut at) = (0, 0);
+    while replies < awaited {
+        let Some(frame) = frame::read(&input[at..], Sender::Server)? else { break };
+        let content = &input[at..][frame.content.clone()];
+        match frame.opcode {
+            frame::CLOSE => return Err(ConnectError::Closed(frame::close_text(content))),
+            frame::TEXT | frame::BINARY => {
+                if let ServerFrame::Reply(reply) = ServerFrame::decode(codec, content)? {
+                    reply.result?;
+                    replies += 1;
+                }
+            }
+            _ => {}
+        }
+        at += frame.content.end;
+    }
+    input.drain(..at);
+    Ok(replies)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Shape, Target, Transport};
+
+    fn plan(transport: Transport, url: &str) -> Plan {
+        let topics = (0..2_000).map(|t| format!("t.{t}")).collect();
+        let shape = Shape { connections: 2, topics, topics_per_connection: 1_500 };
+        Plan { target: Target::parse(url).unwrap(), transport, shape, publishers: 1, run: 0 }
+    }
+
+    #[test]
+    fn commands_are_batched_as_the_protocol_allows() {
+        let plan = plan(Transport::MsgPack, "ws://127.0.0.1:1");
+        let (mut frames, replies) = commands(&plan, 1);
+        assert_eq!(replies, 1_501);
+        let mut decoded = Vec::new();
+        while let Some(frame) = frame::read(&frames, Sender::Client).unwrap() {
+            let content = &mut frames[frame.content.clone()];
+            frame::apply_mask(content, frame.mask);
+            decoded.extend(Command::decode_frame(Codec::MsgPack, content).unwrap());
+            frames.drain(..frame.content.end);
+        }
+        assert_eq!(decoded.len(), 1_501);
+        assert_eq!(decoded[0].request, Ok(Request::Connect(Connect::default())));
+        let last = Request::Subscribe(Subscribe { topic: "t.999".to_owned() });
+        assert_eq!(decoded[1_500].request, Ok(last));
+    }
+
+    #[test]
+    fn paths_fit_the_peer_and_the_transport() {
+        assert_eq!(path(&plan(Transport::Json, "ws://127.0.0.1:1"), 0), "/v1/ws");
+        assert_eq!(path(&plan(Transport::Raw, "ws://127.0.0.1:1"), 1), "/v1/topics/t%2E1500");
+        let floor = path(&plan(Transport::Json, "ws://127.0.0.1:1/floor"), 1);
+        assert!(floor.starts_with("/floor?topics=1500,1501,"), "{floor}");
+    }
+
+    #[test]
+    fn a_refused_command_is_an_error_in_the_servers_words() {
+        let mut input = Vec::new();
+        let error = br#"{"id":2,"error":{"code":"bad_topic","message":"no","retry":false}}"#;
+        frame::write_bare(&mut input, frame::TEXT, br#"{"event":"ping"}"#);
+        frame::write_bare(&mut input, frame::TEXT, error);
+        let refused = read_replies(&mut input, Codec::Json, 2).unwrap_err();
+        assert_eq!(refused.to_string(), "the server refused a command: no");
+    }
+}
