@@ -1,5 +1,7 @@
 //! The program as a person starts it: what it prints, how it ends.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that fails")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Output, Stdio};

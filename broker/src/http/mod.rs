@@ -168,22 +168,22 @@ fn handshake<B>(
 }
 
 async fn respond(request: Request<Incoming>, context: &HttpContext, slot: &UpgradeSlot) -> Reply {
+    let wants_upgrade = upgrade::is_wanted(&request);
     let mut reply = match handshake(&request, &context.allowed_origins) {
         Some(Ok(upgrade)) => {
             let reply = upgrade.reply();
             slot.replace(Some(upgrade.kind));
             return reply;
         }
-        Some(Err(mut refusal)) => {
-            // Whoever wanted a WebSocket has no use for this connection.
-            let close = HeaderValue::from_static("close");
-            refusal.headers_mut().entry(CONNECTION).or_insert(close);
-            *refusal
-        }
+        Some(Err(refusal)) => *refusal,
         None => respond_plain(request, context).await,
     };
     let headers = reply.headers_mut();
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    if wants_upgrade {
+        // Whoever wanted a WebSocket has no use for this connection.
+        headers.entry(CONNECTION).or_insert(HeaderValue::from_static("close"));
+    }
     reply
 }
 

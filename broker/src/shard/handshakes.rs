@@ -128,7 +128,8 @@ impl Handshakes {
             // Hyper's runtime watches it from now on.
             let _ = self.registry.deregister(&mut stream);
             let waited_ms = now.ms() - since.ms();
-            let timeout = Duration::from_millis(self.timeout_ms.saturating_sub(waited_ms).max(1_000));
+            let timeout =
+                Duration::from_millis(self.timeout_ms.saturating_sub(waited_ms).max(1_000));
             return Outcome::Http { stream, read, timeout };
         };
         let reply = upgrade.reply_bytes();

@@ -1,6 +1,7 @@
 //! What the scenario tests share: a broker in this process, plain HTTP, and a WebSocket client
 //! that shows frames as they are.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that fails")]
 #![allow(dead_code, reason = "each test program uses a part of this")]
 
 use std::time::Duration;

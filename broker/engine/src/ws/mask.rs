@@ -29,8 +29,8 @@ mod tests {
         ) {
             let plain: Vec<u8> =
                 payload.iter().enumerate().map(|(i, byte)| byte ^ mask[i % 4]).collect();
-            let cut = cut.min(payload.len());
-            let mut halves = payload.clone();
+            let mut halves = payload;
+            let cut = cut.min(halves.len());
             unmask(&mut halves[..cut], mask, 0);
             unmask(&mut halves[cut..], mask, cut);
             prop_assert_eq!(halves, plain);
