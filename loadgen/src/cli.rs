@@ -61,7 +61,8 @@ Examples:
   loadgen fanout --server target/release/fanfare --shards 1 --in-flight 16
 
   # 18,000 connections with 7 of 1,260 topics each, one message a second on each topic
-  loadgen fanout --connections 18000 --topics 1260 --topics-per-connection 7 --rate 1260 --size 512";
+  loadgen fanout --connections 18000 --topics 1260 --topics-per-connection 7 \\
+    --rate 1260 --size 512";
 
 const IDLE_EXAMPLES: &str = "\
 Examples:
@@ -121,7 +122,12 @@ pub(crate) struct ServerArgs {
 #[command(next_help_heading = "Generator")]
 pub(crate) struct GeneratorArgs {
     /// Receiver threads of each process
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=64)
+    )]
     pub receivers: u32,
     /// How long nothing may arrive until what is missing counts as lost
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
@@ -155,10 +161,20 @@ impl GeneratorArgs {
 #[derive(Debug, Args)]
 pub(crate) struct FanoutArgs {
     /// Subscribing connections
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1000,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     pub connections: u32,
     /// Topics
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=1_048_576)
+    )]
     pub topics: u32,
     /// Subscriptions of each connection; every topic gets the same number of subscribers
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -170,7 +186,13 @@ pub(crate) struct FanoutArgs {
     #[arg(long, value_name = "N", default_value_t = 100.0, conflicts_with = "in_flight")]
     pub rate: f64,
     /// Messages that are due at the same time, at the same rate
-    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "in_flight", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        conflicts_with = "in_flight",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
     pub burst: u64,
     /// Closed loop: at most N publishes whose deliveries have not all been received
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
@@ -188,13 +210,23 @@ pub(crate) struct FanoutArgs {
     #[arg(long, value_enum, default_value_t = Transport::Json)]
     pub transport: Transport,
     /// Publishers, each with its own connection and thread
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u8).range(1..)
+    )]
     pub publishers: u8,
     /// Measure the kernel's floor first in each round, with the same load
     #[arg(long)]
     pub floor: bool,
     /// How often to measure; the medians are told
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=1_000)
+    )]
     pub rounds: u32,
     #[command(flatten)]
     pub server: ServerArgs,
@@ -206,10 +238,20 @@ pub(crate) struct FanoutArgs {
 #[derive(Debug, Args)]
 pub(crate) struct IdleArgs {
     /// Connections, each with one subscription
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 10_000,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     pub connections: u32,
     /// Topics that the subscriptions are spread over
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=1_048_576)
+    )]
     pub topics: u32,
     /// Topics are named PREFIX0000, PREFIX0001, …
     #[arg(long, value_name = "PREFIX", default_value = "load.")]
@@ -224,7 +266,12 @@ pub(crate) struct IdleArgs {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub duration: Duration,
     /// How often to measure; more than once needs --server, since a server keeps memory it had
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=1_000)
+    )]
     pub rounds: u32,
     #[command(flatten)]
     pub server: ServerArgs,

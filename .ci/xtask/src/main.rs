@@ -1,1 +1,61 @@
-fn main() {}
+//! Project tasks. `cargo xtask test` is the one front door to every check; CI runs the same.
+
+mod autobahn;
+mod checks;
+mod command;
+mod dependencies;
+mod fuzz;
+mod stage;
+mod suite;
+
+use std::process::ExitCode;
+
+use stage::{Context, Stage};
+
+const USAGE: &str = "\
+Project tasks of Fanfare.
+
+  cargo xtask test [--only STAGE]   run every stage, or one of them
+  cargo xtask lint                  format, clippy and dependencies
+  cargo xtask fuzz [SECONDS]        run each fuzz target for so long (default 60)
+  cargo xtask autobahn              the Autobahn suite against a release build; an error if it
+                                    cannot be had
+
+Stages of `test`, in their order: format, clippy, dependencies, fuzz, autobahn, doc-tests, tests.
+With CI=true in the environment the Autobahn suite must run.
+The last line of `test` is `tests: N passed, M failed`; a failed stage other than tests counts as
+one failure.";
+
+const LINT: [Stage; 3] = [Stage::Format, Stage::Clippy, Stage::Dependencies];
+const FUZZ_SECONDS_USUAL: u32 = 60;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = Context::new().and_then(|mut context| match arguments.as_slice() {
+        ["test"] => Ok(stage::run_all(&Stage::ALL, &mut context)),
+        ["test", "--only", name] => Ok(stage::run_all(&[Stage::named(name)?], &mut context)),
+        ["lint"] => Ok(stage::run_all(&LINT, &mut context)),
+        ["fuzz"] => fuzz::run(&context, FUZZ_SECONDS_USUAL, fuzz::Lock::MayChange).map(|()| true),
+        ["fuzz", seconds] => {
+            fuzz::run(&context, seconds.parse()?, fuzz::Lock::MayChange).map(|()| true)
+        }
+        ["autobahn"] => {
+            context.is_ci = true;
+            autobahn::run(&context).map(|_| true)
+        }
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            Ok(true)
+        }
+        _ => anyhow::bail!("unknown task\n\n{USAGE}"),
+    });
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

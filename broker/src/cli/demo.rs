@@ -22,7 +22,12 @@ pub(super) struct Demo {
     seed: u64,
 
     /// Ticks a second over all symbols.
-    #[arg(long, default_value_t = 400, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(
+        long,
+        default_value_t = 400,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=100_000)
+    )]
     rate: u32,
 }
 

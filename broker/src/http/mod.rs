@@ -1,8 +1,9 @@
 //! The data port: every connection starts as HTTP/1.1, and leaves when it upgrades.
 //!
 //! A WebSocket handshake that comes whole and valid, as nearly all do, is answered without a
-//! server library; everything else goes the slow and complete way through hyper. Routes requests and guards browsers' origins. What a topic answers is in `topics`, what makes
-//! a handshake valid in `upgrade`.
+//! server library; everything else goes the slow and complete way through hyper. Routes requests
+//! and guards browsers' origins. What a topic answers is in `topics`, what makes a handshake valid
+//! in `upgrade`.
 
 mod origin;
 mod page;

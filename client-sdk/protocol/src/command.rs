@@ -105,7 +105,8 @@ impl Command {
     ///
     /// # Errors
     /// [`FrameError`] if the frame is not one command or an array of at most
-    /// [`COMMANDS_PER_FRAME_MAX`](crate::limits::COMMANDS_PER_FRAME_MAX); then none of it is carried out.
+    /// [`COMMANDS_PER_FRAME_MAX`](crate::limits::COMMANDS_PER_FRAME_MAX); then none of it is
+    /// carried out.
     pub fn decode_frame(codec: Codec, frame: &[u8]) -> Result<Vec<DecodedCommand>, FrameError> {
         client_frame::decode(codec, frame)
     }

@@ -1,3 +1,5 @@
+//! The bounds of values, against serde and against lengths that lie.
+
 use proptest::prelude::*;
 use serde::de::IgnoredAny;
 

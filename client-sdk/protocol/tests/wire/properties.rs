@@ -112,7 +112,8 @@ fn damaged() -> impl Strategy<Value = Vec<u8>> {
 
 fn is_token_too_long(command: &Command) -> bool {
     let limit = fanfare_protocol::limits::TOKEN_BYTES_MAX;
-    matches!(&command.request, Request::Connect(c) if c.token.as_ref().is_some_and(|t| t.len() > limit))
+    let Request::Connect(connect) = &command.request else { return false };
+    connect.token.as_ref().is_some_and(|token| token.len() > limit)
 }
 
 proptest! {

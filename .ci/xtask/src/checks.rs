@@ -1,0 +1,36 @@
+//! The checks that the toolchain itself brings: format and clippy.
+
+use std::process::Stdio;
+
+use crate::command::{cargo, program, run};
+use crate::fuzz::MANIFEST;
+use crate::stage::Context;
+
+pub(crate) fn format(context: &Context) -> anyhow::Result<()> {
+    ensure_component(context, "fmt", "rustfmt")?;
+    run(cargo(context).args(["fmt", "--all", "--check"]))?;
+    run(cargo(context).args(["fmt", "--check", "--manifest-path", MANIFEST]))
+}
+
+pub(crate) fn clippy(context: &Context) -> anyhow::Result<()> {
+    ensure_component(context, "clippy", "clippy")?;
+    run(cargo(context).args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ]))
+}
+
+/// Installs a component that a minimal toolchain leaves out.
+fn ensure_component(context: &Context, subcommand: &str, component: &str) -> anyhow::Result<()> {
+    let mut probe = cargo(context);
+    probe.args([subcommand, "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
+    if probe.status().is_ok_and(|status| status.success()) {
+        return Ok(());
+    }
+    run(program(context, "rustup").args(["component", "add", component]))
+}

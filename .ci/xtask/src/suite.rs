@@ -1,0 +1,77 @@
+//! `cargo test`, its output passed on as it comes, and the results of all its binaries summed.
+
+use std::fmt;
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
+
+use anyhow::{Context as _, bail};
+
+use crate::command::{cargo, shown};
+use crate::stage::Context;
+
+/// Tests so far, over every binary and every documented example.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "tests: {} passed, {} failed", self.passed, self.failed)
+    }
+}
+
+impl Counts {
+    /// Adds what a line of a test binary tells, if it is the one that tells it.
+    fn add(&mut self, line: &str) {
+        let Some((_, results)) = line.split_once("test result: ") else { return };
+        let number = |label: &str| -> u64 {
+            let before = results.split(label).next().unwrap_or_default();
+            let digits = before.rsplit(' ').next().unwrap_or_default();
+            digits.parse().unwrap_or(0)
+        };
+        self.passed += number(" passed");
+        self.failed += number(" failed");
+    }
+}
+
+/// Runs the tests of the whole workspace that `selection` names; failing ones do not stop it.
+pub(crate) fn run(context: &mut Context, selection: &[&str]) -> anyhow::Result<()> {
+    let mut test = cargo(context);
+    test.args(["test", "--workspace", "--locked", "--no-fail-fast"]).args(selection);
+    let mut child = test.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
+    let stdout = child.stdout.take().context("cargo test has no output")?;
+    let mut terminal = std::io::stdout();
+    for line in BufReader::new(stdout).split(b'\n') {
+        let line = line?;
+        context.counts.add(&String::from_utf8_lossy(&line));
+        terminal.write_all(&line)?;
+        terminal.write_all(b"\n")?;
+    }
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("{} ended with {status}", shown(&test));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_of_several_binaries_are_summed() {
+        let mut counts = Counts::default();
+        for line in [
+            "running 12 tests",
+            "test a ... ok",
+            "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; 0.01s",
+            "test result: FAILED. 7 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; 1s",
+            "a test that prints 5 passed; 5 failed counts for nothing",
+        ] {
+            counts.add(line);
+        }
+        assert_eq!(counts.to_string(), "tests: 19 passed, 2 failed");
+    }
+}
