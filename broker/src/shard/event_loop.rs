@@ -34,6 +34,9 @@ const FLUSH_STEP: usize = 64;
 /// Steps before the sockets are looked at again: 512 writes are about two milliseconds.
 const FLUSH_STEPS: usize = 8;
 
+/// How often the mailboxes of others are looked at while publishers here wait for them.
+const CONGESTION_RETRY: Duration = Duration::from_millis(1);
+
 /// Messages taken from the mailbox for each step.
 const MAIL_STEP: usize = 64;
 
@@ -105,7 +108,7 @@ impl EventLoop {
             let wake = self.sleep(is_stopping).await;
             self.shard.borrow().mailbox().stay_awake();
             match wake {
-                Wake::Sockets => {}
+                Wake::Work => {}
                 Wake::Tick => self.handle_tick(),
                 Wake::Stop => {
                     is_stopping = true;
@@ -124,9 +127,13 @@ impl EventLoop {
                 if let Ok(mut ready) = ready {
                     ready.clear_ready();
                 }
-                Wake::Sockets
+                Wake::Work
             }
             _ = self.tick.tick() => Wake::Tick,
+            // Nobody tells when another shard has caught up.
+            () = tokio::time::sleep(CONGESTION_RETRY), if !self.congested.is_empty() => {
+                Wake::Work
+            }
             _ = self.stop.wait_for(|stop| *stop), if !is_stopping => Wake::Stop,
         }
     }
@@ -234,8 +241,8 @@ fn handle_first_bytes(
 
 /// What ended a shard's sleep.
 enum Wake {
-    /// A socket is ready, or another thread has sent mail.
-    Sockets,
+    /// A socket is ready, another thread has sent mail, or waiting publishers may go on.
+    Work,
     /// It is time to look after deadlines.
     Tick,
     /// The broker stops.

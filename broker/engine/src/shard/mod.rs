@@ -247,13 +247,15 @@ impl<S: Socket> Shard<S> {
             let Some(message) = self.mailbox().pop() else {
                 return self.locals.forget_fresh();
             };
-            let (fanout, connections) = (&mut self.fanout, &mut self.connections);
-            self.locals.for_each_list(&message, |form, keys| {
-                let frame = fanout.add_frame(message.frame(form).clone(), message.published());
-                for key in keys {
-                    fanout.mark(key, &mut connections[key.0 as usize].pending, frame);
+            let Some(audience) = self.locals.audience(&message) else { continue };
+            for (form, keys) in audience.lists() {
+                let bytes = message.frame(form).clone();
+                let frame = self.fanout.add_frame(bytes, message.published());
+                for &key in keys.iter().filter(|key| audience.includes(**key)) {
+                    let pending = &mut self.connections[key.0 as usize].pending;
+                    self.fanout.mark(key, pending, frame);
                 }
-            });
+            }
         }
     }
 

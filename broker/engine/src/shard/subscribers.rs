@@ -91,29 +91,32 @@ impl LocalTopics {
         (topic, moved)
     }
 
-    /// Calls `each` with every form that has subscribers for `message`, and with their keys.
-    pub(super) fn for_each_list(
-        &mut self,
-        message: &Message,
-        mut each: impl FnMut(WireForm, &mut dyn Iterator<Item = Key>),
-    ) {
-        let Some(local) = self.find(message.topic_id) else { return };
+    /// Who on this shard is to get `message`; `None` if nobody is.
+    pub(super) fn audience(&mut self, message: &Message) -> Option<Audience<'_>> {
+        let local = self.find(message.topic_id)?;
         let topic = &mut self.topics[local as usize];
-        let offset = message.offset();
         // The mailbox holds a topic's messages in order: once one is past a head, all are.
-        topic.fresh.retain(|(_, head)| offset <= *head);
-        let fresh = &topic.fresh;
-        for form in WireForm::ALL {
-            let list = &topic.lists[form.index()];
-            if list.is_empty() {
-                continue;
-            }
-            if fresh.is_empty() {
-                each(form, &mut list.iter().copied());
-            } else {
-                let joined_before = |key: &Key| !fresh.iter().any(|(f, _)| f == key);
-                each(form, &mut list.iter().copied().filter(joined_before));
-            }
-        }
+        topic.fresh.retain(|(_, head)| message.offset() <= *head);
+        Some(Audience { lists: &topic.lists, fresh: &topic.fresh })
+    }
+}
+
+/// The subscribers of one message on one shard.
+#[derive(Debug)]
+pub(super) struct Audience<'a> {
+    lists: &'a [Vec<Key>; WireForm::ALL.len()],
+    fresh: &'a [(Key, u64)],
+}
+
+impl<'a> Audience<'a> {
+    /// Each form that has subscribers, with their keys; not all of them need be included.
+    pub(super) fn lists(&self) -> impl Iterator<Item = (WireForm, &'a [Key])> {
+        let lists = WireForm::ALL.into_iter().zip(self.lists);
+        lists.filter(|(_, list)| !list.is_empty()).map(|(form, list)| (form, list.as_slice()))
+    }
+
+    /// Whether this subscriber had joined before the message came.
+    pub(super) fn includes(&self, key: Key) -> bool {
+        self.fresh.is_empty() || self.fresh.iter().all(|(fresh, _)| *fresh != key)
     }
 }
