@@ -34,10 +34,16 @@ impl DeadlineQueue {
 
     /// The next connection whose deadline has come. It may be gone; the serial tells.
     pub(super) fn pop_due(&mut self, now_ms: u64) -> Option<(Key, u32)> {
-        let Deadline { key, serial, .. } =
+        self.pop_due_with_start(now_ms).map(|(key, serial, _)| (key, serial))
+    }
+
+    /// As [`Self::pop_due`], with the moment at which the deadline was set: it is looked at late
+    /// by some milliseconds, so that moment does not follow from the present one.
+    pub(super) fn pop_due_with_start(&mut self, now_ms: u64) -> Option<(Key, u32, u64)> {
+        let Deadline { due_ms, key, serial } =
             *self.queue.front().filter(|deadline| deadline.due_ms <= now_ms)?;
         self.queue.pop_front();
-        Some((key, serial))
+        Some((key, serial, due_ms - self.after_ms))
     }
 
     pub(super) fn len(&self) -> usize {

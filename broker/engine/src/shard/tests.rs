@@ -299,6 +299,18 @@ fn a_silent_connection_is_pinged_and_then_closed() {
 }
 
 #[test]
+fn a_quick_pong_counts_also_when_the_clock_is_looked_at_late() {
+    let mut world = World::new(|_| {});
+    let (key, client) = world.raw("t");
+    world.pass(25_040);
+    client.send(10, b"");
+    world.read(key);
+    world.pass(10_049);
+    assert_eq!(client.close_code(), None);
+    assert_eq!(world.shard.connection_count(), 1);
+}
+
+#[test]
 fn connects_and_messages_have_deadlines() {
     let mut world = World::new(|_| {});
     let (_, idle) = world.sdk();

@@ -65,8 +65,7 @@ impl<S: Socket> Shard<S> {
     }
 
     fn close_silent(&mut self, now: Now) {
-        while let Some((key, serial)) = self.pongs.pop_due(now.ms()) {
-            let pinged_ms = now.ms().saturating_sub(self.limits.pong_timeout_ms);
+        while let Some((key, serial, pinged_ms)) = self.pongs.pop_due_with_start(now.ms()) {
             let is_silent = self.connections.get(key.0 as usize).is_some_and(|connection| {
                 connection.serial == serial && connection.heard_ms < pinged_ms
             });
