@@ -34,7 +34,8 @@ async fn a_wrong_handshake_gets_its_status_and_one_sentence() {
         ("GET /v1/topics/a%20b", UPGRADE, 400, "' '"),
         ("GET /v1/topics/a..b", UPGRADE, 400, "empty level"),
         ("GET /v1/topics/%ff", UPGRADE, 400, "UTF-8"),
-        ("GET /v1/topics/a?since=3", UPGRADE, 400, "no query"),
+        ("GET /v1/topics/a?since=3", UPGRADE, 400, "EPOCH:OFFSET"),
+        ("GET /v1/topics/a?mode=newest", UPGRADE, 400, "all or latest"),
     ] {
         let answer = http(&server, start, &headers, b"").await;
         assert_eq!(answer.status, status, "{start} {headers:?} {answer:?}");

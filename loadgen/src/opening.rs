@@ -191,7 +191,7 @@ fn commands(plan: &Plan, number: u32) -> (Vec<u8>, usize) {
     };
     let subscribe = |topic: u32| {
         let topic = plan.shape.topics[topic as usize].clone();
-        Request::Subscribe(Subscribe { topic })
+        Request::Subscribe(Subscribe::new(topic))
     };
     let requests = std::iter::once(Request::Connect(Connect::default()))
         .chain(plan.shape.topics_of(number).map(subscribe));
@@ -270,7 +270,7 @@ mod tests {
         }
         assert_eq!(decoded.len(), 1_501);
         assert_eq!(decoded[0].request, Ok(Request::Connect(Connect::default())));
-        let last = Request::Subscribe(Subscribe { topic: "t.999".to_owned() });
+        let last = Request::Subscribe(Subscribe::new("t.999"));
         assert_eq!(decoded[1_500].request, Ok(last));
     }
 

@@ -10,7 +10,7 @@ use fanfare_engine::ws::{DecodeLimits, Decoder};
 use fanfare_engine::{
     ConnectionKind, Limits, Mailbox, Now, Shard, ShardCounters, Socket, TopicTable,
 };
-use fanfare_protocol::{Codec, Command, Payload, TopicName};
+use fanfare_protocol::{Codec, Command, Mode, Payload, TopicName};
 
 /// A socket that takes everything and costs nothing.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ fn shard_with_raw_subscribers(subscribers: usize) -> (Shard<Sink>, Arc<TopicTabl
     let mut shard = Shard::new(0, "bench".into(), topics.clone());
     let topic = TopicName::new("ticks.ACME").expect("a name");
     for _ in 0..subscribers {
-        shard.open(Sink, &ConnectionKind::Raw(topic.clone()), Now::default());
+        shard.open(Sink, &raw(&topic), Now::default());
     }
     (shard, topics, topic)
 }
@@ -96,3 +96,8 @@ fn decode(c: &mut Criterion) {
 
 criterion_group!(benches, fan_out, decode);
 criterion_main!(benches);
+
+/// The raw stream of a topic.
+fn raw(topic: &TopicName) -> ConnectionKind {
+    ConnectionKind::Raw { topic: topic.clone(), since: None, mode: Mode::All }
+}

@@ -64,6 +64,12 @@ pub struct ShardCounters {
     pub unfinished_bytes: SharedCounter,
     /// Write calls to sockets.
     pub writes: SharedCounter,
+    /// Messages that were not queued because their connection was behind, and left to the ring.
+    pub messages_deferred: SharedCounter,
+    /// Gaps that were told: a connection was so far behind that the ring had moved on.
+    pub gaps: SharedCounter,
+    /// Messages in these gaps.
+    pub gap_messages: SharedCounter,
     /// Commands that were answered with an error.
     pub command_errors: SharedCounter,
     /// Nanoseconds that the shard's loop worked rather than waited.
@@ -94,6 +100,9 @@ impl Default for ShardCounters {
             connections_lagging: zero(),
             unfinished_bytes: zero(),
             writes: zero(),
+            messages_deferred: zero(),
+            gaps: zero(),
+            gap_messages: zero(),
             command_errors: zero(),
             busy_ns: zero(),
             busy_ratio_millionths: zero(),

@@ -14,11 +14,15 @@ pub struct Limits {
     /// Most control frames of one connection in one second. A client needs a pong every ping
     /// interval; more than this is a flood.
     pub control_frames_per_second_max: u32,
-    /// `buffered_amount` from which a connection counts as lagging.
+    /// `buffered_amount` from which a connection is lagging: messages are no longer queued for it
+    /// but remembered by offset, to be taken from the topics' rings once it has drained.
     pub outbox_high_water_bytes: usize,
-    /// `buffered_amount` from which a connection takes nothing more and is closed as a slow
-    /// consumer. One frame may always pass it, so the true bound is this plus one frame.
+    /// `buffered_amount` from which a connection is closed as a slow consumer. Messages stop at
+    /// the high-water mark, so only replies that the client does not read come this far. One
+    /// frame may always pass it, so the true bound is this plus one frame.
     pub outbox_bytes_max: usize,
+    /// How long a connection with something to be sent may take no byte.
+    pub stall_timeout_ms: u64,
     /// Most subscriptions of one connection. A page of quotes needs a few hundred.
     pub subscriptions_per_connection_max: usize,
     /// Most topics on the node; each costs about half a kibibyte beside its history.
@@ -62,6 +66,7 @@ impl Default for Limits {
             control_frames_per_second_max: 100,
             outbox_high_water_bytes: 64 * KIB,
             outbox_bytes_max: 1_024 * KIB,
+            stall_timeout_ms: 30_000,
             subscriptions_per_connection_max: 4_096,
             topics_max: 200_000,
             history_messages_max: 100,
@@ -118,6 +123,7 @@ impl Limits {
         let times = [
             (self.ping_interval_ms, "ping_interval_ms"),
             (self.pong_timeout_ms, "pong_timeout_ms"),
+            (self.stall_timeout_ms, "stall_timeout_ms"),
             (self.handshake_timeout_ms, "handshake_timeout_ms"),
             (self.message_timeout_ms, "message_timeout_ms"),
             (self.close_timeout_ms, "close_timeout_ms"),

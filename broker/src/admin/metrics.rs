@@ -50,6 +50,13 @@ const COUNTERS: &[(&str, &str, Pick)] = &[
     }),
     ("in_bytes_total", "Bytes read from WebSocket connections, framing included.", |c| &c.bytes_in),
     ("writes_total", "Write calls to sockets of WebSocket connections.", |c| &c.writes),
+    (
+        "messages_deferred_total",
+        "Messages not queued because their connection was behind, and left to the topic's ring.",
+        |c| &c.messages_deferred,
+    ),
+    ("gaps_total", "Gaps told to subscribers that the ring could not serve any more.", |c| &c.gaps),
+    ("gap_messages_total", "Messages in these gaps.", |c| &c.gap_messages),
     ("command_errors_total", "Commands answered with an error.", |c| &c.command_errors),
 ];
 

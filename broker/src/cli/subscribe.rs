@@ -3,7 +3,10 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use fanfare_client::{Event, Message, Payload, PayloadKind, TopicName};
+use fanfare_client::{
+    Event, Gap, Message, Missed, Mode, Payload, PayloadKind, Position, SubscribeOptions, TopicName,
+    Update,
+};
 use futures_util::StreamExt;
 use futures_util::stream::SelectAll;
 use serde_json::json;
@@ -29,6 +32,15 @@ pub(super) struct Subscribe {
     #[arg(long)]
     raw: bool,
 
+    /// Begin with each topic's newest message, and when this program cannot keep up take the
+    /// newest rather than every one.
+    #[arg(long)]
+    latest: bool,
+
+    /// Begin behind this position, as a message of --json tells it, with what is still kept.
+    #[arg(long, value_name = "EPOCH:OFFSET", value_parser = position)]
+    since: Option<Position>,
+
     /// End after this many messages.
     #[arg(long, short = 'n', value_name = "N")]
     count: Option<u64>,
@@ -43,7 +55,21 @@ Examples:
       payloads alone, for another program
 
   fanfare sub stocks.AAPL --json --count 10
-      ten messages as JSON, then end";
+      ten messages as JSON, then end
+
+  fanfare sub stocks.AAPL --latest
+      the newest value at once, and the newest whenever this terminal is too slow for all
+
+  fanfare sub stocks.AAPL --since k3f9q2xw:41
+      what came after message 41, then what comes";
+
+/// Reads a position as it is printed: EPOCH:OFFSET.
+fn position(text: &str) -> Result<Position, &'static str> {
+    const EXPECTED: &str = "write EPOCH:OFFSET, such as k3f9q2xw:41";
+    let (epoch, offset) = text.split_once(':').ok_or(EXPECTED)?;
+    let offset = offset.parse().map_err(|_| EXPECTED)?;
+    Ok(Position { epoch: epoch.to_owned(), offset })
+}
 
 impl Subscribe {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
@@ -58,18 +84,24 @@ impl Subscribe {
         let mut events = client.events();
         let mut subscriptions = SelectAll::new();
         for topic in &self.topics {
-            subscriptions.push(client.subscribe(topic.as_str()).await?);
+            let options = self.subscribe_options();
+            subscriptions.push(client.subscribe_with(topic.as_str(), options).await?);
         }
         let mut left = self.count.unwrap_or(u64::MAX);
         let mut last_refusal = None;
         while left > 0 {
             tokio::select! {
                 biased;
-                message = subscriptions.next() => {
-                    let Some(message) = message else { break };
-                    self.print(&message)?;
-                    left -= 1;
-                }
+                update = subscriptions.next() => match update {
+                    None => break,
+                    Some(Update::Gap(gap)) => self.print_gap(&gap)?,
+                    Some(update) => {
+                        if let Some(message) = update.into_message() {
+                            self.print(&message)?;
+                            left -= 1;
+                        }
+                    }
+                },
                 Some(event) = events.next() => last_refusal = report(event).or(last_refusal),
             }
         }
@@ -78,6 +110,28 @@ impl Subscribe {
             Some(refusal) => anyhow::bail!("{refusal}"),
             None => Ok(ExitCode::SUCCESS),
         }
+    }
+
+    fn subscribe_options(&self) -> SubscribeOptions {
+        let mode = if self.latest { Mode::Latest } else { Mode::All };
+        let options = SubscribeOptions::new().mode(mode);
+        match &self.since {
+            Some(position) => options.since(position.clone()),
+            None => options,
+        }
+    }
+
+    /// Tells what is missing: as JSON among the messages, for a person beside them.
+    fn print_gap(&self, gap: &Gap) -> std::io::Result<()> {
+        if !self.json {
+            eprintln!("fanfare: {gap}");
+            return Ok(());
+        }
+        let missed = match gap.missed {
+            Missed::Offsets { from, to } => json!({ "from": from, "to": to }),
+            _ => json!(null),
+        };
+        print_line(&json!({ "topic": gap.topic.as_str(), "gap": missed }))
     }
 
     fn print(&self, message: &Message) -> std::io::Result<()> {

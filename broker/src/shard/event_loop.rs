@@ -177,8 +177,8 @@ impl EventLoop {
             }
             let mut shard = self.shard.borrow_mut();
             let key = Key(event.token().0 as u32);
-            if event.is_writable() && shard.buffered_amount(key).is_some_and(|bytes| bytes > 0) {
-                shard.handle_writable(key);
+            if event.is_writable() && shard.is_waiting(key) {
+                shard.handle_writable(key, now);
             }
             if event.is_readable() || event.is_read_closed() || event.is_error() {
                 let to_end = event.is_read_closed() || event.is_error();

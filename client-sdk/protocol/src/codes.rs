@@ -52,6 +52,8 @@ close_codes! {
     BAD_COMMAND = 3500, "bad_command";
     /// The first command was not `connect`.
     CONNECT_REQUIRED = 3501, "connect_required";
+    /// A raw stream asked for a position that cannot be recovered; come back without it.
+    NOT_RECOVERABLE = 3502, "not_recoverable";
 }
 
 impl CloseCode {

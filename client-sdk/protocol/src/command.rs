@@ -3,8 +3,9 @@
 
 use std::fmt;
 
+use serde::de::{self, MapAccess, Visitor};
 use serde::ser::SerializeMap;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::client_frame;
@@ -12,7 +13,7 @@ use crate::codec::{Codec, FrameError};
 use crate::msgpack::BlobRef;
 use crate::payload::{Payload, PayloadKind};
 use crate::push::base64;
-use crate::reply::ErrorReply;
+use crate::reply::{ErrorReply, Position};
 use crate::transcode::FromJson;
 
 /// One command and the id under which its reply is wanted; without an id no reply comes.
@@ -62,6 +63,107 @@ impl fmt::Debug for Connect {
 pub struct Subscribe {
     /// The topic's name, not yet checked.
     pub topic: String,
+    /// The last message that the client has, so that what came after it is delivered too.
+    #[serde(
+        default,
+        deserialize_with = "position_of_a_command",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub since: Option<Position>,
+    /// What is delivered when the connection does not keep up; [`Mode::All`] if missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+}
+
+impl Subscribe {
+    /// From now on, in mode [`Mode::All`].
+    #[must_use]
+    pub fn new(topic: impl Into<String>) -> Self {
+        Self { topic: topic.into(), since: None, mode: None }
+    }
+}
+
+/// What a subscription gets when its connection does not keep up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Every message in order, or the exact gap.
+    #[default]
+    All,
+    /// The newest message, once the connection takes bytes again; older ones are passed over.
+    Latest,
+}
+
+impl Mode {
+    /// The name of each mode on the wire.
+    pub const NAMES: &'static [&'static str] = &["all", "latest"];
+
+    /// The name on the wire.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Latest => "latest",
+        }
+    }
+
+    /// The mode of a name on the wire.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::All, Self::Latest].into_iter().find(|mode| mode.name() == name)
+    }
+}
+
+/// Takes the name alone; serde would take a number or a map for it as well.
+impl<'de> Deserialize<'de> for Mode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::from_name(&name).ok_or_else(|| de::Error::unknown_variant(&name, Self::NAMES))
+    }
+}
+
+/// Reads a [`Position`] as strictly as everything in a command; in a reply unknown fields are
+/// passed over.
+fn position_of_a_command<'de, D>(deserializer: D) -> Result<Option<Position>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    Ok(Option::<StrictPosition>::deserialize(deserializer)?.map(|strict| strict.0))
+}
+
+struct StrictPosition(Position);
+
+impl<'de> Deserialize<'de> for StrictPosition {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct PositionVisitor;
+
+        impl<'de> Visitor<'de> for PositionVisitor {
+            type Value = StrictPosition;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object with `epoch` and `offset`")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<StrictPosition, A::Error> {
+                let (mut epoch, mut offset) = (None, None);
+                while let Some(key) = map.next_key::<String>()? {
+                    let twice = match key.as_str() {
+                        "epoch" => epoch.replace(map.next_value()?).is_some(),
+                        "offset" => offset.replace(map.next_value()?).is_some(),
+                        _ => return Err(de::Error::unknown_field(&key, &["epoch", "offset"])),
+                    };
+                    if twice {
+                        return Err(de::Error::custom(format_args!("`{key}` stands twice")));
+                    }
+                }
+                let epoch = epoch.ok_or_else(|| de::Error::missing_field("epoch"))?;
+                let offset = offset.ok_or_else(|| de::Error::missing_field("offset"))?;
+                Ok(StrictPosition(Position { epoch, offset }))
+            }
+        }
+
+        deserializer.deserialize_map(PositionVisitor)
+    }
 }
 
 /// The fields of `unsubscribe`.

@@ -19,9 +19,11 @@ mod transcode;
 
 pub use codec::{Codec, FrameError};
 pub use codes::{CloseCode, ErrorCode};
-pub use command::{Command, Connect, DecodedCommand, Publish, Request, Subscribe, Unsubscribe};
+pub use command::{
+    Command, Connect, DecodedCommand, Mode, Publish, Request, Subscribe, Unsubscribe,
+};
 pub use payload::{Payload, PayloadKind};
-pub use push::{Event, MessageHead, MessagePush};
+pub use push::{Event, Gap, MessageHead, MessagePush};
 pub use reply::{Connected, ErrorReply, Position, Reply, ReplyBody, Subscribed, Unsubscribed};
 pub use server_frame::ServerFrame;
 pub use topic::{TopicError, TopicName};

@@ -36,21 +36,37 @@ pub struct MessageHead<'a> {
 }
 
 /// Something other than a message that a client must know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Event {
     /// The broker is alive. Browsers cannot see WebSocket pings, so this one is a message.
     Ping,
+    /// Messages of a subscription were not delivered and cannot be any more.
+    Gap(Gap),
     /// An event that this version of the protocol does not know.
-    #[serde(other)]
     Unknown,
+}
+
+/// The messages `from..=to` of a topic were not delivered to this subscription: the connection did
+/// not take them in time and the topic's history has moved on. It stands in their place in the
+/// order of messages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// The topic's name.
+    pub topic: String,
+    /// The life of the topic's sequence.
+    pub epoch: String,
+    /// The offset of the first missing message, from 1.
+    pub from: u64,
+    /// The offset of the last missing message, at least `from`.
+    pub to: u64,
 }
 
 impl Event {
     /// Appends this event, as one frame's content, to `out`.
-    pub fn encode(self, codec: Codec, out: &mut Vec<u8>) {
-        codec.encode(&self, out);
+    pub fn encode(&self, codec: Codec, out: &mut Vec<u8>) {
+        codec.encode(self, out);
     }
 }
 

@@ -47,10 +47,11 @@ pub struct Connected {
 pub struct Subscribed {
     /// The life of the topic's sequence.
     pub epoch: String,
-    /// The offset of the topic's newest message, 0 if there is none; the next message that
-    /// arrives has the next offset.
+    /// The offset of the topic's newest message, 0 if there is none. Unless `recovered`, the
+    /// subscription begins behind it.
     pub offset: u64,
-    /// Whether everything since the position that was asked for is delivered.
+    /// Whether everything after the position that was asked for is delivered: what was missed
+    /// follows this reply, before newer messages. Never if no position was asked for.
     pub recovered: bool,
 }
 

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use crate::codec::{Codec, FrameError};
 use crate::msgpack::{self, Blob};
 use crate::payload::{Payload, PayloadKind, nullable_field};
-use crate::push::{Event, MessagePush};
+use crate::push::{Event, Gap, MessagePush};
 use crate::reply::{Connected, ErrorReply, Position, Reply, ReplyBody, Subscribed, Unsubscribed};
 use crate::transcode::TranscodedJson;
 
@@ -41,18 +41,34 @@ impl ServerFrame {
             Codec::Json => {
                 let incoming: Incoming<Box<RawValue>> = serde_json::from_slice(frame)
                     .map_err(|e| FrameError::malformed(EXPECTED, e))?;
-                incoming.resolve(|data| Box::<str>::from(data).into_boxed_bytes().into_vec())
+                let gap = || serde_json::from_slice(frame).map_err(|e| e.to_string());
+                incoming.resolve(|data| Box::<str>::from(data).into_boxed_bytes().into_vec(), gap)
             }
             Codec::MsgPack => {
                 let incoming: Incoming<TranscodedJson> =
                     msgpack::from_slice(frame).map_err(|e| FrameError::malformed(EXPECTED, e))?;
-                incoming.resolve(|data| data.0)
+                incoming.resolve(|data| data.0, || msgpack::from_slice(frame))
             }
         }
     }
 }
 
 const EXPECTED: &str = "a reply, a message or an event";
+
+/// The event `name`; `gap` reads the frame's fields as those of a gap. Only then are they looked
+/// at, because another event may use the same names for something else.
+fn event(name: &str, gap: impl FnOnce() -> Result<Gap, String>) -> Result<Event, FrameError> {
+    let malformed = |detail: &str| FrameError::malformed("a gap", detail);
+    match name {
+        "ping" => Ok(Event::Ping),
+        "gap" => match gap() {
+            Ok(gap) if (1..=gap.to).contains(&gap.from) => Ok(Event::Gap(gap)),
+            Ok(_) => Err(malformed("`from` must be at least 1 and at most `to`")),
+            Err(detail) => Err(malformed(&detail)),
+        },
+        _ => Ok(Event::Unknown),
+    }
+}
 
 /// Every field that a frame of the broker may have.
 #[derive(Deserialize)]
@@ -79,13 +95,16 @@ struct Incoming<D> {
 }
 
 impl<D> Incoming<D> {
-    fn resolve(self, json: impl FnOnce(D) -> Vec<u8>) -> Result<ServerFrame, FrameError> {
+    fn resolve(
+        self,
+        json: impl FnOnce(D) -> Vec<u8>,
+        gap: impl FnOnce() -> Result<Gap, String>,
+    ) -> Result<ServerFrame, FrameError> {
         if let Some(id) = self.id {
             return Ok(ServerFrame::Reply(Reply { id, result: self.result()? }));
         }
         if let Some(name) = self.event {
-            let event = if name == "ping" { Event::Ping } else { Event::Unknown };
-            return Ok(ServerFrame::Event(event));
+            return event(&name, gap).map(ServerFrame::Event);
         }
         let (Some(topic), Some(offset)) = (self.topic, self.offset) else {
             return Err(FrameError::malformed(EXPECTED, "it has no `id`, `event` or `topic`"));

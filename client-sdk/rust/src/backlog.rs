@@ -1,4 +1,4 @@
-//! Messages that do not fit into the buffer of a subscription which the application is slow to
+//! Updates that do not fit into the buffer of a subscription which the application is slow to
 //! read. While there are any the socket is not read, and the broker sees backpressure.
 
 use std::collections::VecDeque;
@@ -6,32 +6,32 @@ use std::collections::VecDeque;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::subscription::Message;
+use crate::update::Update;
 
 /// How many times the buffer of one subscription the backlog may hold. It grows past a few
 /// messages only while a reply is awaited that may stand behind messages in the socket.
 const BUFFERS_MAX: usize = 16;
 
-/// Messages in the order in which they came, each with the subscription that it is for.
+/// Updates in the order in which they came, each with the subscription that it is for.
 #[derive(Debug)]
 pub(crate) struct Backlog {
-    waiting: VecDeque<(mpsc::Sender<Message>, Message)>,
+    waiting: VecDeque<(mpsc::Sender<Update>, Update)>,
     len_max: usize,
 }
 
 impl Backlog {
-    /// A backlog for subscriptions with buffers of `buffer` messages.
+    /// A backlog for subscriptions with buffers of `buffer` updates.
     pub(crate) fn new(buffer: usize) -> Self {
         Self { waiting: VecDeque::new(), len_max: buffer.saturating_mul(BUFFERS_MAX) }
     }
 
-    /// Hands `message` to a subscription, or keeps it until there is room. One that has ended
+    /// Hands `update` to a subscription, or keeps it until there is room. One that has ended
     /// gets nothing.
-    pub(crate) fn deliver(&mut self, to: &mpsc::Sender<Message>, message: Message) {
+    pub(crate) fn deliver(&mut self, to: &mpsc::Sender<Update>, update: Update) {
         if !self.waiting.is_empty() {
-            self.waiting.push_back((to.clone(), message));
-        } else if let Err(TrySendError::Full(message)) = to.try_send(message) {
-            self.waiting.push_back((to.clone(), message));
+            self.waiting.push_back((to.clone(), update));
+        } else if let Err(TrySendError::Full(update)) = to.try_send(update) {
+            self.waiting.push_back((to.clone(), update));
         }
     }
 
@@ -47,11 +47,11 @@ impl Backlog {
         let Some((first, _)) = self.waiting.front() else {
             return std::future::pending().await;
         };
-        // An error means that the subscription has ended; its messages go nowhere below.
+        // An error means that the subscription has ended; its updates go nowhere below.
         first.reserve().await.map(drop).ok();
-        while let Some((to, message)) = self.waiting.pop_front() {
-            if let Err(TrySendError::Full(message)) = to.try_send(message) {
-                self.waiting.push_front((to, message));
+        while let Some((to, update)) = self.waiting.pop_front() {
+            if let Err(TrySendError::Full(update)) = to.try_send(update) {
+                self.waiting.push_front((to, update));
                 return;
             }
         }

@@ -126,7 +126,8 @@ impl ClientBuilder {
         self
     }
 
-    /// How many messages each subscription buffers for the application, 1 to 1,048,576 (a value
+    /// How many messages and gaps each subscription buffers for the application, 1 to 1,048,576 (a
+    /// value
     /// outside counts as the nearest). The default is 256.
     ///
     /// A full buffer stops the whole connection from being read, with one exception: while the

@@ -15,7 +15,7 @@ use crate::connection;
 use crate::error::Error;
 use crate::event::{EventHub, Events};
 use crate::request::{Control, Listener, Reply, Request};
-use crate::subscription::Subscription;
+use crate::subscription::{SubscribeOptions, Subscription};
 
 /// A connection to a broker that comes back by itself when it is lost.
 ///
@@ -47,29 +47,47 @@ impl Client {
     }
 
     /// Subscribes to `topic` and waits until the subscription is live: every message published
-    /// after this returns arrives. Subscriptions of one client to the same topic share one
-    /// subscription on the wire.
+    /// after this returns arrives, or is told as a gap. As [`subscribe_with`](Self::subscribe_with)
+    /// with the default options.
     ///
-    /// The messages wait in a bounded buffer (see [`ClientBuilder::subscription_buffer`]) until
-    /// the application reads them. While a buffer is full the client stops reading its socket, so
+    /// # Errors
+    /// As [`subscribe_with`](Self::subscribe_with).
+    pub async fn subscribe(&self, topic: &str) -> Result<Subscription, Error> {
+        self.subscribe_with(topic, SubscribeOptions::new()).await
+    }
+
+    /// Subscribes to `topic` with a mode, or from a position that the application has kept.
+    ///
+    /// Subscriptions of one client to the same topic share one subscription on the wire. The first
+    /// one chooses mode and position; a further one joins it where it stands, gets what comes from
+    /// then on, and must ask for the same mode and no position.
+    ///
+    /// What comes waits in a bounded buffer (see [`ClientBuilder::subscription_buffer`]) until
+    /// the application reads it. While a buffer is full the client stops reading its socket, so
     /// that the broker feels the backpressure; then all of the client's subscriptions wait.
     /// Subscriptions of very different speed belong on clients of their own.
     ///
     /// # Errors
-    /// [`Error::BadTopic`], [`Error::Refused`], [`Error::TimedOut`] (the subscription is then
-    /// given up), [`Error::ClosedByBroker`] or [`Error::Closed`].
-    pub async fn subscribe(&self, topic: &str) -> Result<Subscription, Error> {
+    /// [`Error::BadTopic`], [`Error::TooLarge`], [`Error::SubscribedOtherwise`],
+    /// [`Error::Refused`], [`Error::TimedOut`] (the subscription is then given up),
+    /// [`Error::ClosedByBroker`] or [`Error::Closed`].
+    pub async fn subscribe_with(
+        &self,
+        topic: &str,
+        options: SubscribeOptions,
+    ) -> Result<Subscription, Error> {
         let topic = TopicName::new(topic)?;
+        self.check_subscribe(&topic, &options)?;
         let number = self.handle.shared.next_number();
         let ended = Arc::new(OnceLock::new());
-        let (messages, receiver) = mpsc::channel(self.handle.config.subscription_buffer);
+        let (updates, receiver) = mpsc::channel(self.handle.config.subscription_buffer);
         // Made before the wait, so that giving up the wait ends the subscription like any other.
         let mut subscription =
             Subscription::new(self.handle.clone(), topic.clone(), number, receiver, ended.clone());
         let position = self
             .request(|begun| {
-                let listener = Listener { number, messages, begun: Some(begun), ended };
-                Request::Subscribe { topic, listener }
+                let listener = Listener { number, updates, begun: Some(begun), ended };
+                Request::Subscribe { topic, options, listener }
             })
             .await?;
         subscription.begin_at(position);
@@ -149,6 +167,14 @@ impl Client {
             outcome.await.unwrap_or_else(|_| Err(self.handle.shared.end_error()))
         };
         tokio::time::timeout(after, exchange).await.unwrap_or(Err(Error::TimedOut { after }))
+    }
+
+    /// Only the position comes from outside and has no limit of its own.
+    fn check_subscribe(&self, topic: &TopicName, options: &SubscribeOptions) -> Result<(), Error> {
+        let request = Body::Subscribe(options.clone().command(topic));
+        let command = Command { id: Some(u64::MAX), request };
+        let frame = connection::frame_of(self.handle.config.codec, &[command]);
+        self.handle.shared.check_length(&frame)
     }
 
     fn encode_publish(

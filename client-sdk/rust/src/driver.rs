@@ -152,13 +152,15 @@ impl Driver {
         self.shared.events.emit(Event::Connected { connection, node });
     }
 
-    /// Lets `work` finish unless the client is closed first. Subscriptions may end meanwhile.
+    /// Lets `work` finish unless the client is closed first. Subscriptions may end meanwhile, and
+    /// what has come for them is handed on.
     async fn unless_closed<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
         loop {
             tokio::select! {
                 control = self.controls.recv() => if self.is_closed_by(control) { return None },
                 outcome = &mut work => return Some(outcome),
+                () = self.session.backlog.drain() => {}
             }
         }
     }

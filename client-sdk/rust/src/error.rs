@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanfare_protocol::{CloseCode, ErrorReply, TopicError};
+use fanfare_protocol::{CloseCode, ErrorReply, Mode, TopicError, TopicName};
 
 /// Why a call failed. Each variant says who is at fault and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +32,20 @@ pub enum Error {
         bytes: usize,
         /// The broker's `message_bytes_max`.
         bytes_max: u64,
+    },
+    /// The caller's fault: this client is subscribed to the topic already, and a further
+    /// subscription shares that one. It takes the same mode and names no position. Nothing was
+    /// sent.
+    #[error(
+        "this client is subscribed to {topic} already; subscribe in mode {} without a position, \
+         or with another client",
+        .mode.name()
+    )]
+    SubscribedOtherwise {
+        /// The topic.
+        topic: TopicName,
+        /// The mode of the subscription that runs.
+        mode: Mode,
     },
     /// Nothing that speaks TCP answered at the address, or not within the connect timeout.
     #[error("no broker can be reached at {address}: {detail}")]

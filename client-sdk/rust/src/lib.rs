@@ -1,10 +1,11 @@
 //! The async Rust client of the Fanfare pub/sub broker.
 //!
 //! A [`Client`] is one connection to a broker that comes back by itself when it is lost. A
-//! [`Subscription`] is a stream of a topic's messages that survives that.
+//! [`Subscription`] is a stream of a topic's messages that survives that, and says where messages
+//! are missing.
 //!
 //! ```
-//! use fanfare_client::{Client, Payload};
+//! use fanfare_client::{Client, Payload, Update};
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -17,9 +18,15 @@
 //! assert_eq!(position.offset, 1);
 //! client.publish("ticks.AAPL", Payload::text("closing bell")).await?;
 //!
-//! while let Some(message) = ticks.next().await {
-//!     println!("{} #{}: {:?}", message.topic, message.offset, message.payload.as_text());
-//! #   if message.offset == 2 { break }
+//! while let Some(update) = ticks.next().await {
+//!     match update {
+//!         Update::Message(message) => {
+//!             println!("{} #{}: {:?}", message.topic, message.offset, message.payload.as_text());
+//! #           if message.offset == 2 { break }
+//!         }
+//!         Update::Gap(gap) => eprintln!("{gap}"), // "ticks.AAPL: messages 42 to 57 were missed"
+//!         _ => {}
+//!     }
 //! }
 //! client.close().await;
 //! # server.stop().await;
@@ -37,9 +44,12 @@
 //!   [`ClientBuilder::command_timeout`].
 //! * A publish that was in flight fails with [`Error::ConnectionLost`]: whether the broker
 //!   carried it out is unknown.
-//! * Messages published between the loss and the new subscription do not arrive.
-//!   [`Message::previous_offset`] shows such a gap, and a new [`Message::epoch`] tells that the
-//!   broker has begun to count anew.
+//! * Messages published between the loss and the new subscription arrive from the topic's history,
+//!   in order and each once, before newer ones. Only where the broker does not hold them any more,
+//!   or has begun to count anew, does the stream hold an [`Update::Gap`] in their place.
+//!
+//! The same holds for an application that restarts: it keeps [`Subscription::position`] and hands
+//! it to [`SubscribeOptions::since`].
 //!
 //! [`Client::events`] tells of each step:
 //!
@@ -69,13 +79,37 @@
 //! # }
 //! ```
 //!
+//! # Only the newest value
+//!
+//! A price board does not want every tick, it wants the last one. With [`Mode::Latest`] the broker
+//! sends a topic's newest message at once, and to a client that is slow always the newest one next:
+//!
+//! ```
+//! use fanfare_client::{Client, Mode, Payload, SubscribeOptions};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = fanfare::Server::start(fanfare::ServerConfig::default_for_tests())?;
+//! # let url = server.url();
+//! # let client = Client::connect(&url).await?;
+//! client.publish("ticks.AAPL", Payload::text("187.2")).await?;
+//! let options = SubscribeOptions::new().mode(Mode::Latest);
+//! let mut newest = client.subscribe_with("ticks.AAPL", options).await?.messages();
+//! let price = newest.next().await.expect("the client is open");
+//! assert_eq!(price.payload.as_text(), Some("187.2"));
+//! # client.close().await;
+//! # server.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Backpressure
 //!
 //! Each subscription buffers a bounded number of messages
 //! ([`ClientBuilder::subscription_buffer`]). While a buffer is full, the client stops reading its
-//! socket, so TCP makes the broker wait and its policy for slow subscribers applies: it may close
-//! the connection with [`CloseCode::SLOW_CONSUMER`], or with [`CloseCode::NO_PONG`] if nothing is
-//! read for longer than a ping interval, and the client comes back.
+//! socket, so TCP makes the broker wait and the subscription's [`Mode`] says what comes next. A
+//! connection from which nothing at all is read for long is closed by the broker, with
+//! [`CloseCode::SLOW_CONSUMER`] or [`CloseCode::NO_PONG`], and the client comes back.
 //!
 //! A full buffer stops every subscription of the client: give a slow reader a [`Client`] of its
 //! own. A subscription that is no longer wanted should be dropped, not just left unread.
@@ -98,12 +132,15 @@ mod request;
 mod route;
 mod session;
 mod subscription;
+mod update;
 
 pub use builder::ClientBuilder;
 pub use client::Client;
 pub use error::Error;
 pub use event::{Event, Events};
 pub use fanfare_protocol::{
-    CloseCode, Codec, ErrorCode, ErrorReply, Payload, PayloadKind, Position, TopicError, TopicName,
+    CloseCode, Codec, ErrorCode, ErrorReply, Mode, Payload, PayloadKind, Position, TopicError,
+    TopicName,
 };
-pub use subscription::{Message, Subscription};
+pub use subscription::{Messages, SubscribeOptions, Subscription};
+pub use update::{Gap, Message, Missed, Update};

@@ -10,7 +10,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_tungstenite::tungstenite::Message as Frame;
 
 use crate::error::Error;
-use crate::subscription::Message;
+use crate::subscription::SubscribeOptions;
+use crate::update::Update;
 
 /// Where the outcome of a request goes. Closed once the caller has given up.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
@@ -19,7 +20,7 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 #[derive(Debug)]
 pub(crate) enum Request {
     /// Begin a subscription.
-    Subscribe { topic: TopicName, listener: Listener },
+    Subscribe { topic: TopicName, options: SubscribeOptions, listener: Listener },
     /// Send a `publish` command that is already encoded.
     Publish { frame: Frame, confirm: Option<(u64, Reply<Position>)> },
 }
@@ -59,11 +60,11 @@ pub(crate) enum Control {
 pub(crate) struct Listener {
     /// Tells the client's subscriptions apart.
     pub(crate) number: u64,
-    /// Holds the messages that the application has not read yet.
-    pub(crate) messages: mpsc::Sender<Message>,
+    /// Holds the updates that the application has not read yet.
+    pub(crate) updates: mpsc::Sender<Update>,
     /// Waits for the begin of the subscription; `None` once it has begun.
     pub(crate) begun: Option<Reply<Position>>,
-    /// Why the messages end. Set before `messages` is dropped.
+    /// Why the updates end. Set before `updates` is dropped.
     pub(crate) ended: Arc<OnceLock<Error>>,
 }
 
@@ -75,7 +76,7 @@ impl Listener {
         }
     }
 
-    /// Ends the subscription; messages that wait for the application stay readable.
+    /// Ends the subscription; updates that wait for the application stay readable.
     pub(crate) fn end(self, error: Error) {
         self.ended.set(error.clone()).ok();
         if let Some(reply) = self.begun {

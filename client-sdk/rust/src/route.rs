@@ -1,14 +1,17 @@
-//! One topic of a client: its subscription on the wire and the application's subscriptions that
-//! share it.
+//! One topic of a client: its subscription on the wire, how far it has come, and the application's
+//! subscriptions that share it. Decides what is new, what was seen before and what is missing.
 
 use std::sync::Arc;
 
-use fanfare_protocol::{ErrorReply, MessagePush, Position, Subscribed, TopicName};
+use fanfare_protocol::{
+    ErrorReply, Gap as GapEvent, MessagePush, Mode, Position, Subscribe, Subscribed, TopicName,
+};
 
 use crate::backlog::Backlog;
 use crate::error::Error;
 use crate::request::Listener;
-use crate::subscription::Message;
+use crate::subscription::SubscribeOptions;
+use crate::update::{Gap, Message, Missed, Update};
 
 /// Where a topic's subscription stands on the present connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,21 +30,52 @@ pub(crate) enum Wire {
 pub(crate) struct Route {
     pub(crate) wire: Wire,
     topic: TopicName,
-    epoch: Arc<str>,
-    offset: u64,
+    mode: Mode,
+    /// How far it has come: everything up to here was handed on, told as a gap or not asked for.
+    /// `None` only before the first subscription without `since` is live.
+    last: Option<Place>,
     listeners: Vec<Listener>,
 }
 
+/// As [`Position`], but cheap to share with every message.
+#[derive(Clone, Debug)]
+struct Place {
+    epoch: Arc<str>,
+    offset: u64,
+}
+
+impl Place {
+    fn position(&self) -> Position {
+        Position { epoch: self.epoch.to_string(), offset: self.offset }
+    }
+}
+
+impl From<&Position> for Place {
+    fn from(position: &Position) -> Self {
+        Self { epoch: Arc::from(position.epoch.as_str()), offset: position.offset }
+    }
+}
+
 impl Route {
-    pub(crate) fn new(topic: TopicName) -> Self {
-        let epoch = Arc::from("");
-        Self { wire: Wire::Wanted, topic, epoch, offset: 0, listeners: Vec::new() }
+    pub(crate) fn new(topic: TopicName, options: &SubscribeOptions) -> Self {
+        let last = options.since.as_ref().map(Place::from);
+        Self { wire: Wire::Wanted, topic, mode: options.mode, last, listeners: Vec::new() }
+    }
+
+    /// Whether a further subscription with these options can share this one.
+    pub(crate) fn admits(&self, options: &SubscribeOptions) -> bool {
+        options.since.is_none() && options.mode == self.mode
+    }
+
+    /// In what mode it runs.
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// Adds a subscription of the application, which begins at once if the topic is live.
     pub(crate) fn join(&mut self, mut listener: Listener) {
-        if self.wire == Wire::Live {
-            listener.begin(&self.position());
+        if let (Wire::Live, Some(last)) = (self.wire, &self.last) {
+            listener.begin(&last.position());
         }
         self.listeners.push(listener);
     }
@@ -52,13 +86,28 @@ impl Route {
         self.listeners.is_empty()
     }
 
-    /// The broker has begun the subscription.
-    pub(crate) fn begin(&mut self, subscribed: &Subscribed) {
+    /// The command that asks for everything after what there is already.
+    pub(crate) fn subscribe_command(&self) -> Subscribe {
+        let since = self.last.as_ref().map(Place::position);
+        SubscribeOptions { mode: self.mode, since }.command(&self.topic)
+    }
+
+    /// The broker has begun the subscription. What could not be recovered becomes a gap.
+    pub(crate) fn begin(&mut self, subscribed: &Subscribed, backlog: &mut Backlog) {
         self.wire = Wire::Live;
-        self.epoch = Arc::from(subscribed.epoch.as_str());
-        self.offset = subscribed.offset;
-        let position = self.position();
+        let epoch = Arc::from(subscribed.epoch.as_str());
+        let start = match self.mode {
+            Mode::All => Place { epoch, offset: subscribed.offset },
+            // The newest message itself follows.
+            Mode::Latest => Place { epoch, offset: subscribed.offset.saturating_sub(1) },
+        };
+        let last = self.last.get_or_insert_with(|| start.clone());
+        let position = last.position();
+        let missed = missed_at_begin(self.mode, last, subscribed);
         self.listeners.iter_mut().for_each(|listener| listener.begin(&position));
+        if let Some(missed) = missed {
+            self.pass_over(missed, start, backlog);
+        }
     }
 
     /// The broker has refused the subscription. Those who wait for its begin hear it. Those who
@@ -73,23 +122,44 @@ impl Route {
         self.listeners.is_empty()
     }
 
-    /// Passes a message on to every subscription of the application.
+    /// Passes a message on to every subscription of the application, unless it has been already. In
+    /// mode `all` what is missing before it becomes a gap; in mode `latest` offsets may skip.
     pub(crate) fn deliver(&mut self, push: MessagePush, backlog: &mut Backlog) {
-        if self.wire != Wire::Live {
+        let Some(last) = self.live_at().filter(|last| last.offset < push.offset) else {
             return;
+        };
+        let before = push.offset - 1;
+        let previous = push.prev.map_or(before, |prev| prev.min(before));
+        let here = Place { epoch: last.epoch.clone(), offset: push.offset };
+        if self.mode == Mode::All && previous > last.offset {
+            let missed = Missed::Offsets { from: last.offset + 1, to: previous };
+            self.pass_over(missed, Place { offset: previous, ..here.clone() }, backlog);
         }
-        self.offset = push.offset;
         let message = Message {
             topic: self.topic.clone(),
-            epoch: self.epoch.clone(),
+            epoch: here.epoch.clone(),
             offset: push.offset,
             prev: push.prev,
             payload: push.payload,
         };
-        if let Some((last, others)) = self.listeners.split_last() {
-            others.iter().for_each(|other| backlog.deliver(&other.messages, message.clone()));
-            backlog.deliver(&last.messages, message);
-        }
+        self.last = Some(here);
+        self.hand_on(Update::Message(message), backlog);
+    }
+
+    /// The broker has told that messages are missing.
+    pub(crate) fn miss(&mut self, gap: &GapEvent, backlog: &mut Backlog) {
+        let Some(last) = self.live_at() else {
+            return;
+        };
+        let missed = if *last.epoch != *gap.epoch {
+            Missed::Unknown
+        } else if gap.to > last.offset {
+            Missed::Offsets { from: last.offset + 1, to: gap.to }
+        } else {
+            return;
+        };
+        let behind = Place { epoch: Arc::from(gap.epoch.as_str()), offset: gap.to };
+        self.pass_over(missed, behind, backlog);
     }
 
     /// Ends every subscription of the application.
@@ -97,7 +167,29 @@ impl Route {
         self.listeners.into_iter().for_each(|listener| listener.end(error.clone()));
     }
 
-    fn position(&self) -> Position {
-        Position { epoch: self.epoch.to_string(), offset: self.offset }
+    fn live_at(&self) -> Option<&Place> {
+        self.last.as_ref().filter(|_| self.wire == Wire::Live)
     }
+
+    fn pass_over(&mut self, missed: Missed, behind: Place, backlog: &mut Backlog) {
+        let (topic, resumes_after) = (self.topic.clone(), behind.position());
+        self.last = Some(behind);
+        self.hand_on(Update::Gap(Gap { topic, missed, resumes_after }), backlog);
+    }
+
+    fn hand_on(&self, update: Update, backlog: &mut Backlog) {
+        if let Some((last, others)) = self.listeners.split_last() {
+            others.iter().for_each(|other| backlog.deliver(&other.updates, update.clone()));
+            backlog.deliver(&last.updates, update);
+        }
+    }
+}
+
+/// What is lost between `last` and the begin of the subscription that the broker confirms.
+fn missed_at_begin(mode: Mode, last: &Place, subscribed: &Subscribed) -> Option<Missed> {
+    if *last.epoch != *subscribed.epoch || last.offset > subscribed.offset {
+        return Some(Missed::Unknown);
+    }
+    let complete = subscribed.recovered || mode == Mode::Latest || last.offset == subscribed.offset;
+    (!complete).then(|| Missed::Offsets { from: last.offset + 1, to: subscribed.offset })
 }

@@ -2,11 +2,12 @@
 //! requests into frames and frames into outcomes; does no input or output itself.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use fanfare_protocol::limits::COMMANDS_PER_FRAME_MAX;
 use fanfare_protocol::{
-    Codec, Command, ErrorReply, Position, Reply as ReplyFrame, ReplyBody, Request as Body,
+    Codec, Command, ErrorReply, Event, Position, Reply as ReplyFrame, ReplyBody, Request as Body,
     ServerFrame, Subscribe, TopicName, Unsubscribe,
 };
 use tokio::sync::oneshot;
@@ -18,6 +19,7 @@ use crate::connection::frame_of;
 use crate::error::Error;
 use crate::request::{Listener, Reply, Request};
 use crate::route::{Route, Wire};
+use crate::subscription::SubscribeOptions;
 
 /// A batch of commands is cut into frames of about this many bytes, well under the message limit
 /// of any sensible broker.
@@ -113,7 +115,7 @@ impl Session {
             return;
         }
         match request {
-            Request::Subscribe { topic, listener } => self.join(topic, listener),
+            Request::Subscribe { topic, options, listener } => self.join(topic, &options, listener),
             Request::Publish { frame, confirm } => self.publish(frame, confirm),
         }
     }
@@ -151,16 +153,29 @@ impl Session {
                 Ok(())
             }
             ServerFrame::Reply(reply) => self.resolve(reply),
+            ServerFrame::Event(Event::Gap(gap)) => {
+                if let Some(route) = self.routes.get_mut(gap.topic.as_str()) {
+                    route.miss(&gap, &mut self.backlog);
+                }
+                Ok(())
+            }
             ServerFrame::Event(_) => Ok(()),
         }
     }
 
-    fn join(&mut self, topic: TopicName, listener: Listener) {
-        let route = self.routes.entry(topic.clone()).or_insert_with(|| Route::new(topic.clone()));
+    fn join(&mut self, topic: TopicName, options: &SubscribeOptions, listener: Listener) {
+        let route = match self.routes.entry(topic.clone()) {
+            Entry::Vacant(vacant) => vacant.insert(Route::new(topic.clone(), options)),
+            Entry::Occupied(running) if running.get().admits(options) => running.into_mut(),
+            Entry::Occupied(running) => {
+                let mode = running.get().mode();
+                return listener.end(Error::SubscribedOtherwise { topic, mode });
+            }
+        };
         route.join(listener);
         if route.wire == Wire::Wanted {
-            let command = self.subscribe_command(topic);
-            self.send(&[command]);
+            let asked = self.ask(topic);
+            self.send(asked.map(|(command, _)| command).as_slice());
         }
     }
 
@@ -191,8 +206,10 @@ impl Session {
                 done.send(()).ok();
             }
             (Pending::Subscribe(topic), Ok(ReplyBody::Subscribe(subscribed))) => {
-                if let Some(route) = self.asked_route(&topic, reply.id) {
-                    route.begin(&subscribed);
+                let asked = Wire::Asked(reply.id);
+                let route = self.routes.get_mut(&topic).filter(|route| route.wire == asked);
+                if let Some(route) = route {
+                    route.begin(&subscribed, &mut self.backlog);
                 }
             }
             (Pending::Subscribe(topic), Err(error)) => self.refused(&topic, reply.id, &error),
@@ -202,7 +219,8 @@ impl Session {
     }
 
     fn refused(&mut self, topic: &TopicName, id: u64, error: &ErrorReply) {
-        let Some(route) = self.asked_route(topic, id) else {
+        let asked = Wire::Asked(id);
+        let Some(route) = self.routes.get_mut(topic).filter(|route| route.wire == asked) else {
             return;
         };
         if route.refuse(error) {
@@ -210,11 +228,6 @@ impl Session {
         } else {
             self.renewal_wanted = true;
         }
-    }
-
-    /// The route, if the subscription that it waits for is the one with this id.
-    fn asked_route(&mut self, topic: &TopicName, id: u64) -> Option<&mut Route> {
-        self.routes.get_mut(topic).filter(|route| route.wire == Wire::Asked(id))
     }
 
     fn subscribe_wanted(&mut self, first: Option<Command>) {
@@ -227,35 +240,60 @@ impl Session {
         let mut batch = Vec::from_iter(first);
         let mut bytes = 0;
         for topic in wanted {
-            bytes += command_bytes_max(&topic);
+            let Some((command, length)) = self.ask(topic) else { continue };
+            bytes += length;
             if bytes > BATCH_BYTES_GOAL || batch.len() == COMMANDS_PER_FRAME_MAX {
                 self.send(&std::mem::take(&mut batch));
-                bytes = command_bytes_max(&topic);
+                bytes = length;
             }
-            batch.push(self.subscribe_command(topic));
+            batch.push(command);
         }
-        if !batch.is_empty() {
-            self.send(&batch);
-        }
+        self.send(&batch);
     }
 
-    fn subscribe_command(&mut self, topic: TopicName) -> Command {
+    /// The command that asks for a topic that has a route, and the most bytes that it can have.
+    fn ask(&mut self, topic: TopicName) -> Option<(Command, usize)> {
+        let route = self.routes.get_mut(&topic)?;
         let id = self.shared.next_number();
-        if let Some(route) = self.routes.get_mut(&topic) {
-            route.wire = Wire::Asked(id);
-        }
-        let request = Body::Subscribe(Subscribe { topic: topic.to_string() });
+        route.wire = Wire::Asked(id);
         self.pending.insert(id, Pending::Subscribe(topic));
-        Command { id: Some(id), request }
+        let subscribe = route.subscribe_command();
+        let length = subscribe_bytes_max(&subscribe);
+        Some((Command { id: Some(id), request: Body::Subscribe(subscribe) }, length))
     }
 
     fn send(&mut self, commands: &[Command]) {
-        self.outgoing.push(frame_of(self.codec, commands));
+        if !commands.is_empty() {
+            self.outgoing.push(frame_of(self.codec, commands));
+        }
     }
 }
 
-/// The longest that a `subscribe` command to `topic` can be: each byte of the name may need an
-/// escape, and the rest with the longest id has 56 bytes.
-fn command_bytes_max(topic: &TopicName) -> usize {
-    2 * topic.as_str().len() + 56
+/// The longest that a `subscribe` command can be in either codec: each byte of a topic's name may
+/// need an escape of two and each of an epoch one of six; the rest with the longest numbers has
+/// 120.
+fn subscribe_bytes_max(subscribe: &Subscribe) -> usize {
+    let epoch_bytes = subscribe.since.as_ref().map_or(0, |since| since.epoch.len());
+    2 * subscribe.topic.len() + 6 * epoch_bytes + 120
+}
+
+#[cfg(test)]
+mod tests {
+    use fanfare_protocol::Mode;
+
+    use super::*;
+
+    #[test]
+    fn no_subscribe_command_is_longer_than_the_most_that_is_reckoned_with() {
+        let subscribe = Subscribe {
+            topic: "\"".repeat(255),
+            since: Some(Position { epoch: "\u{1}".repeat(40), offset: u64::MAX }),
+            mode: Some(Mode::Latest),
+        };
+        let most = subscribe_bytes_max(&subscribe);
+        let command = Command { id: Some(u64::MAX), request: Body::Subscribe(subscribe) };
+        let comma = 1;
+        assert_eq!(frame_of(Codec::Json, std::slice::from_ref(&command)).len() + comma, most);
+        assert!(frame_of(Codec::MsgPack, &[command]).len() < most);
+    }
 }

@@ -16,6 +16,12 @@ fuzz_target!(|input: &[u8]| {
             let again = ServerFrame::decode(codec, &encoded).expect("an encoded reply decodes");
             assert_eq!(again, ServerFrame::Reply(reply));
         }
-        Ok(ServerFrame::Event(_)) | Err(_) => {}
+        Ok(ServerFrame::Event(event)) => {
+            let mut encoded = Vec::new();
+            event.encode(codec, &mut encoded);
+            let again = ServerFrame::decode(codec, &encoded).expect("an encoded event decodes");
+            assert_eq!(again, ServerFrame::Event(event));
+        }
+        Err(_) => {}
     }
 });

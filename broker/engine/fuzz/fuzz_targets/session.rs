@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use fanfare_engine::{ConnectionKind, Limits, Mailbox, Now, Shard, Socket, TopicTable};
-use fanfare_protocol::{Codec, TopicName};
+use fanfare_protocol::{Codec, Mode, TopicName};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Debug, Default)]
@@ -54,7 +54,7 @@ fuzz_target!(|input: &[u8]| {
     let Some((&mode, stream)) = input.split_first() else { return };
     let topic = TopicName::new("t").expect("a name");
     let kind = match mode % 3 {
-        0 => ConnectionKind::Raw(topic.clone()),
+        0 => raw(&topic),
         1 => ConnectionKind::Sdk(Codec::Json),
         _ => ConnectionKind::Sdk(Codec::MsgPack),
     };
@@ -64,7 +64,7 @@ fuzz_target!(|input: &[u8]| {
     let mut shard = Shard::new(0, "n".into(), topics);
     let (bystander, hostile) = (Client::default(), Client::default());
     let now = Now::from_ms(1);
-    let bystander_key = shard.open(bystander.clone(), &ConnectionKind::Raw(topic), now);
+    let bystander_key = shard.open(bystander.clone(), &raw(&topic), now);
     let key = shard.open(hostile.clone(), &kind, now);
     let mut scratch = vec![0; 256];
     for piece in stream.chunks(100) {
@@ -97,4 +97,9 @@ fn check_frames(mut bytes: &[u8]) {
         bytes = &rest[len..];
     }
     assert!(bytes.is_empty());
+}
+
+/// The raw stream of a topic.
+fn raw(topic: &TopicName) -> ConnectionKind {
+    ConnectionKind::Raw { topic: topic.clone(), since: None, mode: Mode::All }
 }

@@ -3,10 +3,11 @@
 use std::io::{self, IoSlice};
 
 use bytes::Bytes;
-use fanfare_protocol::TopicName;
+use fanfare_protocol::{Mode, Position, TopicName};
 use smallvec::SmallVec;
 
-use super::fanout::Pending;
+use super::behind::Behind;
+use super::fanout::{OutgoingFrame, Pending};
 use crate::counters::ShardCounters;
 use crate::limits::Limits;
 use crate::outbox::Outbox;
@@ -17,7 +18,14 @@ use crate::ws::Decoder;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConnectionKind {
     /// The raw stream of one topic.
-    Raw(TopicName),
+    Raw {
+        /// The topic.
+        topic: TopicName,
+        /// Where to go on, if the client was here before.
+        since: Option<Position>,
+        /// What it gets when it is slow.
+        mode: Mode,
+    },
     /// The SDK protocol.
     Sdk(fanfare_protocol::Codec),
 }
@@ -33,11 +41,23 @@ pub(super) enum Phase {
     Closing,
 }
 
+/// What becomes of a message for a connection whose socket takes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// It waits in the outbox.
+    Queue,
+    /// From this one on the topic is owed from its ring.
+    Defer,
+    /// The topic is owed already.
+    Owed,
+}
+
 /// A subscription: the topic's place in the shard, and the connection's place in its list.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Subscription {
     pub(super) local: u32,
     pub(super) position: u32,
+    pub(super) mode: Mode,
 }
 
 #[derive(Debug)]
@@ -52,6 +72,12 @@ pub(super) struct Connection<S> {
     outbox: Option<Box<Outbox>>,
     /// Frames of the current fan-out that are still to be written.
     pub(super) pending: Pending,
+    /// What is owed from the rings; `None` while nothing is, which is nearly always.
+    behind: Option<Box<Behind>>,
+    /// When the socket last took bytes, or last had nothing to take.
+    pub(super) progress_ms: u64,
+    /// Whether the connection is in the queue that looks for stalled ones.
+    pub(super) is_watched: bool,
     /// Sorted by `local`.
     pub(super) subscriptions: SmallVec<[Subscription; 2]>,
     /// When bytes last came.
@@ -92,6 +118,9 @@ impl<S> Connection<S> {
             decoder: Decoder::default(),
             outbox: None,
             pending: Pending::default(),
+            behind: None,
+            progress_ms: now_ms,
+            is_watched: false,
             subscriptions: SmallVec::new(),
             heard_ms: now_ms,
             control_frames: ControlFrames::default(),
@@ -106,6 +135,55 @@ impl<S> Connection<S> {
 
     pub(super) fn outbox(&self) -> Option<&Outbox> {
         self.outbox.as_deref()
+    }
+
+    /// Whether something waits for the socket to take bytes again.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.outbox.is_some() || self.behind.is_some()
+    }
+
+    /// Whether something is owed from the rings.
+    pub(super) fn is_behind(&self) -> bool {
+        self.behind.is_some()
+    }
+
+    /// What to do with a message for this connection, whose socket takes nothing now.
+    pub(super) fn admission(&self, frame: &OutgoingFrame, limits: &Limits) -> Admission {
+        if self.behind.as_deref().is_some_and(|behind| behind.contains(frame.local)) {
+            return Admission::Owed;
+        }
+        let mode =
+            self.subscription(frame.local).map_or(Mode::All, |at| self.subscriptions[at].mode);
+        match mode {
+            Mode::Latest => Admission::Defer,
+            Mode::All if self.outbox_bytes() >= limits.outbox_high_water_bytes => Admission::Defer,
+            Mode::All => Admission::Queue,
+        }
+    }
+
+    /// The place of a topic's subscription.
+    pub(super) fn subscription(&self, local: u32) -> Option<usize> {
+        self.subscriptions.binary_search_by_key(&local, |s| s.local).ok()
+    }
+
+    /// Owes the subscriber of `local` everything after this offset.
+    pub(super) fn fall_behind(&mut self, local: u32, after: u64) {
+        self.behind.get_or_insert_default().set(local, after);
+    }
+
+    /// Owes the subscriber of `local` nothing more.
+    pub(super) fn forget_behind(&mut self, local: u32) {
+        if let Some(behind) = self.behind.as_deref_mut() {
+            behind.remove(local);
+            if behind.is_empty() {
+                self.behind = None;
+            }
+        }
+    }
+
+    /// The next topic that is owed, and the offset up to which it is served.
+    pub(super) fn next_behind(&mut self) -> Option<(u32, u64)> {
+        self.behind.as_deref_mut()?.next()
     }
 
     /// Queues a frame; `false` if the hard limit was reached before, then nothing is queued.

@@ -43,6 +43,9 @@ struct Node {
 pub(super) struct OutgoingFrame {
     pub(super) bytes: Bytes,
     pub(super) published: Now,
+    /// The topic's place in the shard.
+    pub(super) local: u32,
+    pub(super) offset: u64,
 }
 
 /// Most nodes before the arena must run empty once. Bounds its memory to 2 MiB while leaving
@@ -67,8 +70,8 @@ impl Fanout {
     }
 
     /// Adds a frame for [`Self::mark`].
-    pub(super) fn add_frame(&mut self, bytes: Bytes, published: Now) -> u32 {
-        self.frames.push(OutgoingFrame { bytes, published });
+    pub(super) fn add_frame(&mut self, frame: OutgoingFrame) -> u32 {
+        self.frames.push(frame);
         self.frames.len() as u32 - 1
     }
 

@@ -5,11 +5,15 @@
 //! mail, and lends the shard its turn to write. Shared with others are only the topic table, the
 //! mailbox and the counters.
 
+mod behind;
+mod catch_up;
 mod connection;
 mod deadlines;
+mod ending;
 mod fanout;
 mod session;
 mod subscribers;
+mod subscriptions;
 mod timeouts;
 mod write;
 
@@ -21,9 +25,9 @@ use fanfare_protocol::{CloseCode, Codec, Event, Payload, PayloadKind};
 use slab::Slab;
 
 pub use connection::ConnectionKind;
-use connection::{Connection, Phase, Subscription};
+use connection::{Connection, Phase};
 use deadlines::DeadlineQueue;
-use fanout::Fanout;
+use fanout::{Fanout, OutgoingFrame};
 use subscribers::LocalTopics;
 
 use crate::counters::ShardCounters;
@@ -31,7 +35,7 @@ use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 use crate::time::Now;
 use crate::topics::{TopicTable, WireForm};
-use crate::ws::{DecodeError, FrameBuilder, Incoming, Opcode, close_frame, ping_frame, pong_frame};
+use crate::ws::{FrameBuilder, Incoming, Opcode, close_frame, ping_frame, pong_frame};
 
 /// A connection's place in its shard. Used again after the connection is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,6 +84,7 @@ pub struct Shard<S> {
     pings: DeadlineQueue,
     pongs: DeadlineQueue,
     unfinished: DeadlineQueue,
+    stalls: DeadlineQueue,
     closings: DeadlineQueue,
 }
 
@@ -107,6 +112,7 @@ impl<S: Socket> Shard<S> {
             pings: DeadlineQueue::new(limits.ping_interval_ms),
             pongs: DeadlineQueue::new(limits.pong_timeout_ms),
             unfinished: DeadlineQueue::new(limits.message_timeout_ms),
+            stalls: DeadlineQueue::new(limits.stall_timeout_ms.div_ceil(3)),
             closings: DeadlineQueue::new(limits.close_timeout_ms),
             limits,
         }
@@ -145,7 +151,7 @@ impl<S: Socket> Shard<S> {
     /// Takes over a connection whose handshake is done.
     pub fn open(&mut self, socket: S, kind: &ConnectionKind, now: Now) -> Key {
         let (form, phase) = match kind {
-            ConnectionKind::Raw(_) => (WireForm::Raw, Phase::Open),
+            ConnectionKind::Raw { .. } => (WireForm::Raw, Phase::Open),
             ConnectionKind::Sdk(codec) => (WireForm::Sdk(*codec), Phase::AwaitingConnect),
         };
         self.next_serial = self.next_serial.wrapping_add(1);
@@ -157,10 +163,8 @@ impl<S: Socket> Shard<S> {
         self.pings.push(key, serial, now.ms());
         match kind {
             ConnectionKind::Sdk(_) => self.connects.push(key, serial, now.ms()),
-            ConnectionKind::Raw(topic) => {
-                if let Err(error) = self.join(key, topic) {
-                    self.close(key, CloseCode::TRY_AGAIN_LATER, &error.to_string(), now);
-                }
+            ConnectionKind::Raw { topic, since, mode } => {
+                self.open_raw(key, topic, since.as_ref(), *mode, now);
             }
         }
         key
@@ -222,20 +226,18 @@ impl<S: Socket> Shard<S> {
         }
         decoder.forget_finished();
         self.keep_decoder(key, decoder, kept_before, now);
-        self.flush_outbox(key);
+        self.flush_outbox(key, now);
     }
 
     /// Writes what waits for a connection whose socket takes bytes again.
-    pub fn handle_writable(&mut self, key: Key) {
-        self.flush_outbox(key);
+    pub fn handle_writable(&mut self, key: Key, now: Now) {
+        self.flush_outbox(key, now);
     }
 
-    /// Closes every connection, as a broker that restarts.
-    pub fn shut_down(&mut self, now: Now) {
-        let keys: Vec<Key> = self.connections.iter().map(|(key, _)| Key(key as u32)).collect();
-        for key in keys {
-            self.close(key, CloseCode::SERVICE_RESTART, "the broker restarts; come back", now);
-        }
+    /// Whether a connection waits for [`Self::handle_writable`].
+    #[must_use]
+    pub fn is_waiting(&self, key: Key) -> bool {
+        self.connections.get(key.0 as usize).is_some_and(Connection::is_waiting)
     }
 
     /// Takes up to `messages_max` messages from the mailbox and marks them for their subscribers.
@@ -249,8 +251,12 @@ impl<S: Socket> Shard<S> {
             };
             let Some(audience) = self.locals.audience(&message) else { continue };
             for (form, keys) in audience.lists() {
-                let bytes = message.frame(form).clone();
-                let frame = self.fanout.add_frame(bytes, message.published());
+                let frame = self.fanout.add_frame(OutgoingFrame {
+                    bytes: message.frame(form).clone(),
+                    published: message.published(),
+                    local: audience.local,
+                    offset: message.offset(),
+                });
                 for &key in keys.iter().filter(|key| audience.includes(**key)) {
                     let pending = &mut self.connections[key.0 as usize].pending;
                     self.fanout.mark(key, pending, frame);
@@ -337,10 +343,6 @@ impl<S: Socket> Shard<S> {
         false
     }
 
-    fn refuse(&mut self, key: Key, error: DecodeError, now: Now) {
-        self.close(key, error.close_code(), &error.to_string(), now);
-    }
-
     fn keep_decoder(
         &mut self,
         key: Key,
@@ -364,99 +366,6 @@ impl<S: Socket> Shard<S> {
         {
             let reason = "the broker holds too many unfinished messages; send them faster";
             self.close(key, CloseCode::TRY_AGAIN_LATER, reason, now);
-        }
-    }
-
-    /// Closes a connection for a reason of the broker's.
-    fn close(&mut self, key: Key, code: CloseCode, reason: &str, now: Now) {
-        self.begin_close(key, Some(code), close_frame(Some(code), reason), now);
-    }
-
-    fn begin_close(&mut self, key: Key, code: Option<CloseCode>, last: Bytes, now: Now) {
-        if !self.is_live(key) {
-            return;
-        }
-        if code != Some(CloseCode::SLOW_CONSUMER) {
-            // What was published before the end, by this connection too, comes before the end.
-            self.drain_mailbox(usize::MAX);
-            self.stage_pending(key, now);
-        }
-        self.leave_all(key);
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
-        if connection.phase == Phase::Closing {
-            return;
-        }
-        connection.phase = Phase::Closing;
-        connection.pending = fanout::Pending::default();
-        let decoder = std::mem::take(&mut connection.decoder);
-        self.counters.unfinished_bytes.sub(decoder.buffered_bytes() as u64);
-        connection.change_outbox(&self.limits, &self.counters, |outbox| {
-            if code == Some(CloseCode::SLOW_CONSUMER) {
-                outbox.drop_unbegun();
-            }
-            outbox.push(last);
-        });
-        self.closings.push(key, connection.serial, now.ms());
-        self.counters.count_close(code);
-        self.flush_outbox(key);
-    }
-
-    /// The peer is gone, or done after a close.
-    fn end(&mut self, key: Key) -> ReadOutcome {
-        self.leave_all(key);
-        if let Some(mut connection) = self.connections.try_remove(key.0 as usize) {
-            connection.change_outbox(&self.limits, &self.counters, |outbox| {
-                *outbox = crate::outbox::Outbox::default();
-            });
-            self.counters.unfinished_bytes.sub(connection.decoder.buffered_bytes() as u64);
-            if connection.phase != Phase::Closing {
-                self.counters.count_close(None);
-            }
-            self.counters.connections.sub(1);
-        }
-        ReadOutcome::Gone
-    }
-
-    fn join(
-        &mut self,
-        key: Key,
-        name: &fanfare_protocol::TopicName,
-    ) -> Result<(String, u64), crate::topics::JoinError> {
-        let joined = self.topics.join(name, self.index)?;
-        let local = self.locals.locate(&joined.topic);
-        let epoch = joined.topic.epoch().to_string();
-        if let Some(connection) = self.connections.get_mut(key.0 as usize) {
-            let after = joined.has_older_mail.then_some(joined.head);
-            let position = self.locals.add(local, connection.form, key, after);
-            let at = connection.subscriptions.partition_point(|s| s.local < local);
-            connection.subscriptions.insert(at, Subscription { local, position });
-            self.counters.subscriptions.add(1);
-        }
-        Ok((epoch, joined.head))
-    }
-
-    /// Ends one subscription of a connection.
-    fn leave(&mut self, key: Key, at: usize) {
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
-        let Subscription { local, position } = connection.subscriptions.remove(at);
-        let (topic, moved) = self.locals.remove(local, connection.form, position);
-        self.topics.leave(&topic, self.index);
-        self.counters.subscriptions.sub(1);
-        let moved = moved.and_then(|moved| self.connections.get_mut(moved.0 as usize));
-        if let Some(moved) = moved
-            && let Ok(at) = moved.subscriptions.binary_search_by_key(&local, |s| s.local)
-        {
-            moved.subscriptions[at].position = position;
-        }
-    }
-
-    fn leave_all(&mut self, key: Key) {
-        while let Some(last) = self
-            .connections
-            .get(key.0 as usize)
-            .and_then(|connection| connection.subscriptions.len().checked_sub(1))
-        {
-            self.leave(key, last);
         }
     }
 }

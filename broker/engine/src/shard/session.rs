@@ -2,7 +2,7 @@
 
 use fanfare_protocol::{
     CloseCode, Codec, Command, Connected, DecodedCommand, ErrorCode, ErrorReply, Position, Publish,
-    Reply, ReplyBody, Request, Subscribe, Subscribed, TopicName, Unsubscribe, Unsubscribed,
+    Reply, ReplyBody, Request, Subscribe, TopicName, Unsubscribe, Unsubscribed,
 };
 
 use super::connection::Phase;
@@ -115,11 +115,13 @@ impl<S: Socket> Shard<S> {
             let message = format!("this connection has {most} subscriptions, the most allowed");
             return Err(ErrorReply::new(ErrorCode::LimitExceeded, message));
         }
-        let (epoch, offset) = self.join(key, &name).map_err(|error| {
-            let JoinError::TooManyTopics(_) = error;
-            ErrorReply::new(ErrorCode::LimitExceeded, error.to_string())
-        })?;
-        Ok(ReplyBody::Subscribe(Subscribed { epoch, offset, recovered: false }))
+        let mode = subscribe.mode.unwrap_or_default();
+        self.join(key, &name, subscribe.since.as_ref(), mode).map(ReplyBody::Subscribe).map_err(
+            |error| {
+                let JoinError::TooManyTopics(_) = error;
+                ErrorReply::new(ErrorCode::LimitExceeded, error.to_string())
+            },
+        )
     }
 
     fn unsubscribe(
@@ -153,8 +155,7 @@ impl<S: Socket> Shard<S> {
     /// The place of a topic among the connection's subscriptions.
     fn position_of(&self, key: Key, name: &TopicName) -> Option<usize> {
         let local = self.locals.find(self.topics.id_of(name)?)?;
-        let subscriptions = &self.connections.get(key.0 as usize)?.subscriptions;
-        subscriptions.binary_search_by_key(&local, |s| s.local).ok()
+        self.connections.get(key.0 as usize)?.subscription(local)
     }
 
     fn connection_mut(

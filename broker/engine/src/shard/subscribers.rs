@@ -25,8 +25,8 @@ pub(super) struct LocalTopic {
     pub(super) topic: Arc<Topic>,
     /// Subscribers by [`WireForm::index`].
     lists: [Vec<Key>; WireForm::ALL.len()],
-    /// Subscribers that joined while the mailbox held mail, with the topic's newest offset then:
-    /// messages up to it are not for them. Nearly always empty.
+    /// Subscribers that joined or caught up while the mailbox held mail, with the topic's newest
+    /// offset then: messages up to it are not for them. Nearly always empty.
     fresh: Vec<(Key, u64)>,
 }
 
@@ -51,14 +51,18 @@ impl LocalTopics {
     /// Adds a subscriber; its position. `after`: the mailbox may hold messages up to this offset,
     /// which are not for it.
     pub(super) fn add(&mut self, local: u32, form: WireForm, key: Key, after: Option<u64>) -> u32 {
-        let topic = &mut self.topics[local as usize];
         if let Some(head) = after {
-            topic.fresh.push((key, head));
-            self.with_fresh.push(local);
+            self.skip_up_to(local, key, head);
         }
-        let list = &mut topic.lists[form.index()];
+        let list = &mut self.topics[local as usize].lists[form.index()];
         list.push(key);
         list.len() as u32 - 1
+    }
+
+    /// Keeps messages up to `offset`, which may still wait in the mailbox, from a subscriber.
+    pub(super) fn skip_up_to(&mut self, local: u32, key: Key, offset: u64) {
+        self.topics[local as usize].fresh.push((key, offset));
+        self.with_fresh.push(local);
     }
 
     /// To be called when the mailbox is empty: whatever comes from now on is for everyone.
@@ -97,13 +101,15 @@ impl LocalTopics {
         let topic = &mut self.topics[local as usize];
         // The mailbox holds a topic's messages in order: once one is past a head, all are.
         topic.fresh.retain(|(_, head)| message.offset() <= *head);
-        Some(Audience { lists: &topic.lists, fresh: &topic.fresh })
+        Some(Audience { local, lists: &topic.lists, fresh: &topic.fresh })
     }
 }
 
 /// The subscribers of one message on one shard.
 #[derive(Debug)]
 pub(super) struct Audience<'a> {
+    /// The topic's place in the shard.
+    pub(super) local: u32,
     lists: &'a [Vec<Key>; WireForm::ALL.len()],
     fresh: &'a [(Key, u64)],
 }

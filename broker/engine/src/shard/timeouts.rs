@@ -14,6 +14,7 @@ impl<S: Socket> Shard<S> {
         self.close_unfinished(now);
         self.end_overdue_closings(now);
         self.close_silent(now);
+        self.close_stalled(now);
         self.send_pings(now, call_interval_ms);
     }
 
@@ -67,13 +68,35 @@ impl<S: Socket> Shard<S> {
     fn close_silent(&mut self, now: Now) {
         while let Some((key, serial, pinged_ms)) = self.pongs.pop_due_with_start(now.ms()) {
             let is_silent = self.connections.get(key.0 as usize).is_some_and(|connection| {
-                connection.serial == serial && connection.heard_ms < pinged_ms
+                // Behind a backlog the ping may not have arrived; taking bytes is life enough.
+                let takes_bytes = connection.is_waiting() && connection.progress_ms >= pinged_ms;
+                connection.serial == serial && connection.heard_ms < pinged_ms && !takes_bytes
             });
             if is_silent {
                 let seconds = self.limits.pong_timeout_ms as f64 / 1_000.0;
                 let reason = format!("no pong came within {seconds} s");
                 self.close(key, CloseCode::NO_PONG, &reason, now);
             }
+        }
+    }
+
+    fn close_stalled(&mut self, now: Now) {
+        while let Some((key, serial)) = self.stalls.pop_due(now.ms()) {
+            let Some(connection) = self.connections.get_mut(key.0 as usize) else { continue };
+            if connection.serial != serial {
+                continue;
+            }
+            connection.is_watched = connection.is_waiting();
+            if !connection.is_watched {
+                continue;
+            }
+            let silent_ms = now.ms().saturating_sub(connection.progress_ms);
+            if silent_ms < self.limits.stall_timeout_ms {
+                self.stalls.push(key, serial, now.ms());
+                continue;
+            }
+            let reason = format!("no byte was taken for {} s; read faster", silent_ms / 1_000);
+            self.close(key, CloseCode::SLOW_CONSUMER, &reason, now);
         }
     }
 
@@ -90,7 +113,7 @@ impl<S: Socket> Shard<S> {
             }
             let frames = self.ping_frames[connection.form.index()].clone();
             self.send(key, frames, now);
-            self.flush_outbox(key);
+            self.flush_outbox(key, now);
             self.pings.push(key, serial, now.ms());
             self.pongs.push(key, serial, now.ms());
         }

@@ -5,7 +5,7 @@ use std::io;
 use bytes::Bytes;
 use fanfare_protocol::CloseCode;
 
-use super::connection::Phase;
+use super::connection::{Admission, Phase};
 use super::{Key, Shard, Socket};
 use crate::time::Now;
 
@@ -46,8 +46,8 @@ impl<S: Socket> Shard<S> {
             let waited_us = now.us.saturating_sub(self.fanout.frame(first).published.us);
             self.counters.delivery_us.record(waited_us);
         }
-        if connection.outbox().is_some() {
-            return self.queue_list(key, 0, now);
+        if connection.is_waiting() {
+            return self.queue_list(key, 0, true, now);
         }
         let total: usize = match self.writer.list[..] {
             [only] => self.fanout.frame(only).bytes.len(),
@@ -69,39 +69,52 @@ impl<S: Socket> Shard<S> {
             }
             Ok(n) => {
                 self.counters.bytes_out.add(n as u64);
-                self.queue_list(key, n, now);
-                self.flush_outbox(key);
+                self.queue_list(key, n, true, now);
+                self.flush_outbox(key, now);
             }
-            Err(e) if is_temporary(&e) => self.queue_list(key, 0, now),
+            Err(e) if is_temporary(&e) => {
+                self.queue_list(key, 0, true, now);
+                self.watch(key, now);
+            }
             Err(_) => {
                 self.end(key);
             }
         }
     }
 
-    /// Queues the frames of `writer.list` without the `written` bytes that are out already.
-    fn queue_list(&mut self, key: Key, mut written: usize, now: Now) {
+    /// Queues the frames of `writer.list` without the `written` bytes that are out already, or
+    /// notes that they are owed. `is_blocked`: the socket takes nothing, so modes decide.
+    fn queue_list(&mut self, key: Key, mut written: usize, is_blocked: bool, now: Now) {
         let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
         if connection.phase == Phase::Closing {
             return;
         }
+        let (limits, counters) = (&self.limits, &self.counters);
         let mut fits = true;
-        for &index in &self.writer.list {
-            let frame = &self.fanout.frame(index).bytes;
-            if written >= frame.len() {
-                written -= frame.len();
-            } else if written > 0 {
-                connection.change_outbox(&self.limits, &self.counters, |outbox| {
-                    outbox.push_rest(frame, written);
-                });
-                written = 0;
-            } else {
-                fits = connection.enqueue(frame.clone(), &self.limits, &self.counters);
-                if !fits {
-                    break;
+        for frame in self.writer.list.iter().map(|&index| self.fanout.frame(index)) {
+            let rest_is_out = written >= frame.bytes.len();
+            if rest_is_out || written > 0 {
+                if !rest_is_out {
+                    let bytes = &frame.bytes;
+                    connection.change_outbox(limits, counters, |o| o.push_rest(bytes, written));
                 }
+                written = written.saturating_sub(frame.bytes.len());
+                counters.messages_out.add(1);
+                continue;
             }
-            self.counters.messages_out.add(1);
+            let admission =
+                if is_blocked { connection.admission(frame, limits) } else { Admission::Queue };
+            match admission {
+                Admission::Queue => {
+                    fits &= connection.enqueue(frame.bytes.clone(), limits, counters);
+                    counters.messages_out.add(1);
+                }
+                Admission::Defer => {
+                    connection.fall_behind(frame.local, frame.offset - 1);
+                    counters.messages_deferred.add(1);
+                }
+                Admission::Owed => counters.messages_deferred.add(1),
+            }
         }
         if !fits {
             self.close_slow(key, now);
@@ -113,8 +126,9 @@ impl<S: Socket> Shard<S> {
     pub(super) fn stage_pending(&mut self, key: Key, now: Now) {
         let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
         if !connection.pending.is_empty() {
+            let is_blocked = connection.is_waiting();
             self.fanout.take(&mut connection.pending, &mut self.writer.list);
-            self.queue_list(key, 0, now);
+            self.queue_list(key, 0, is_blocked, now);
         }
     }
 
@@ -130,27 +144,53 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    /// Writes the outbox of a connection until it is empty or the socket takes no more.
-    pub(super) fn flush_outbox(&mut self, key: Key) {
+    /// Writes what waits for a connection, and then what it is owed, until there is nothing more
+    /// or the socket takes no more.
+    pub(super) fn flush_outbox(&mut self, key: Key, now: Now) {
+        while self.write_outbox(key, now) {
+            if self.catch_up(key, now) {
+                continue;
+            }
+            let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+            if connection.phase == Phase::Closing && connection.socket.shutdown_write().is_err() {
+                self.end(key);
+            }
+            return;
+        }
+    }
+
+    /// Writes the outbox; whether it is empty now.
+    fn write_outbox(&mut self, key: Key, now: Now) -> bool {
         while let Some(connection) = self.connections.get_mut(key.0 as usize) {
-            let Some(written) = connection.write_outbox() else { break };
+            let Some(written) = connection.write_outbox() else { return true };
             self.counters.writes.add(1);
             match written {
                 Ok(n) => {
+                    connection.progress_ms = now.ms();
                     self.counters.bytes_out.add(n as u64);
                     connection.change_outbox(&self.limits, &self.counters, |o| o.advance(n));
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.watch(key, now);
+                    return false;
+                }
                 Err(_) => {
                     self.end(key);
-                    return;
+                    return false;
                 }
             }
         }
+        false
+    }
+
+    /// Begins to look whether a connection that waits is stalled.
+    fn watch(&mut self, key: Key, now: Now) {
         let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
-        if connection.phase == Phase::Closing && connection.socket.shutdown_write().is_err() {
-            self.end(key);
+        if !connection.is_watched {
+            connection.is_watched = true;
+            connection.progress_ms = now.ms();
+            self.stalls.push(key, connection.serial, now.ms());
         }
     }
 

@@ -13,3 +13,4 @@ pub use table::{PublishError, Published, TopicTable};
 pub use topic::{Topic, TopicSnapshot};
 
 pub(crate) use table::JoinError;
+pub(crate) use topic::CatchUp;

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_utils::CachePadded;
-use fanfare_protocol::{Payload, TopicName};
+use fanfare_protocol::{Mode, Payload, Position, TopicName};
 use parking_lot::{Mutex, RwLock};
 
 use super::epoch::{Epoch, EpochSource};
-use super::topic::{Joined, Topic, TopicSnapshot};
+use super::topic::{CatchUp, Joined, Topic, TopicSnapshot};
 use crate::counters::ShardCounters;
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
@@ -176,7 +176,15 @@ impl TopicTable {
 
     /// Counts one more subscriber of `name` on shard `shard`, and tells the offset after which it
     /// will get every message through the shard's mailbox.
-    pub(crate) fn join(&self, name: &TopicName, shard: usize) -> Result<Joined, JoinError> {
+    ///
+    /// `since`: whether everything after this position is still kept is decided in the same
+    /// moment.
+    pub(crate) fn join(
+        &self,
+        name: &TopicName,
+        shard: usize,
+        since: Option<&Position>,
+    ) -> Result<Joined, JoinError> {
         loop {
             let topic = self.get_or_create(name)?;
             let mut state = topic.lock();
@@ -187,8 +195,29 @@ impl TopicTable {
             let head = state.head();
             // Under the topic's lock nobody pushes its messages, so an empty mailbox holds none.
             let has_older_mail = !self.mailboxes[shard].is_empty();
+            let can_recover = since.is_some_and(|since| {
+                topic.epoch().to_string() == since.epoch && state.holds_all_after(since.offset)
+            });
             drop(state);
-            return Ok(Joined { topic, head, has_older_mail });
+            return Ok(Joined { topic, head, has_older_mail, can_recover });
+        }
+    }
+
+    /// What a subscriber on shard `shard` that has everything up to `after` gets next, at most
+    /// `bytes_max` bytes of payload but one message at least.
+    pub(crate) fn catch_up(
+        &self,
+        topic: &Topic,
+        shard: usize,
+        mode: Mode,
+        after: u64,
+        bytes_max: usize,
+    ) -> CatchUp {
+        let state = topic.lock();
+        let has_older_mail = !self.mailboxes[shard].is_empty();
+        match mode {
+            Mode::All => state.all_after(after, bytes_max, has_older_mail),
+            Mode::Latest => state.newest_after(after, has_older_mail),
         }
     }
 

@@ -26,9 +26,9 @@ fn drain(table: &TopicTable, shard: usize) -> Vec<u64> {
 fn a_message_goes_only_to_shards_with_subscribers_and_offsets_are_dense() {
     let table = table(3, |_| {});
     assert_eq!(publish(&table, "a", "before", 0).offset, 1);
-    let joined = table.join(&name("a"), 1).unwrap();
+    let joined = table.join(&name("a"), 1, None).unwrap();
     assert_eq!(joined.head, 1);
-    table.join(&name("a"), 2).unwrap();
+    table.join(&name("a"), 2, None).unwrap();
     publish(&table, "a", "x", 0);
     publish(&table, "b", "other topic", 0);
     table.leave(&joined.topic, 1);
@@ -42,7 +42,7 @@ fn a_message_goes_only_to_shards_with_subscribers_and_offsets_are_dense() {
 fn concurrent_publishers_give_every_shard_the_same_order() {
     let table = table(2, |_| {});
     for shard in 0..2 {
-        table.join(&name("a"), shard).unwrap();
+        table.join(&name("a"), shard, None).unwrap();
     }
     std::thread::scope(|scope| {
         for _ in 0..4 {
@@ -108,7 +108,7 @@ fn an_idle_topic_is_forgotten_and_comes_back_under_another_epoch() {
 #[test]
 fn a_subscriber_holds_its_topic_even_when_nothing_is_kept() {
     let table = table(1, |l| l.history_messages_max = 0);
-    let joined = table.join(&name("a"), 0).unwrap();
+    let joined = table.join(&name("a"), 0, None).unwrap();
     (0..STRIPES).for_each(|_| table.sweep(Now::from_ms(1_000_000)));
     assert_eq!(publish(&table, "a", "x", 0).epoch, joined.topic.epoch());
     table.leave(&joined.topic, 0);
@@ -127,7 +127,7 @@ fn limits_are_told_with_their_numbers() {
     let now = Now::default();
     let third = table.publish(&name("c"), &Payload::text("x"), &counters, now);
     assert_eq!(third, Err(PublishError::TooManyTopics(2)));
-    assert!(table.join(&name("c"), 0).is_err());
+    assert!(table.join(&name("c"), 0, None).is_err());
     let big = table.publish(&name("a"), &Payload::text("x".repeat(201)), &counters, now);
     assert_eq!(big, Err(PublishError::TooBig(201, 200)));
     assert_eq!(counters.messages_in.get(), 0);

@@ -42,6 +42,22 @@ pub(crate) struct Joined {
     pub(crate) head: u64,
     /// Whether messages up to `head` may still wait in the shard's mailbox.
     pub(crate) has_older_mail: bool,
+    /// Whether everything after the position that was asked for is still kept.
+    pub(crate) can_recover: bool,
+}
+
+/// What a subscriber that is behind gets from the ring.
+#[derive(Debug)]
+pub(crate) struct CatchUp {
+    /// First and last offset that it can no longer get.
+    pub(crate) missed: Option<(u64, u64)>,
+    pub(crate) messages: Vec<Arc<Message>>,
+    /// Where it stands once it has these.
+    pub(crate) up_to: u64,
+    /// Whether that is the topic's newest message, so that everything else comes live.
+    pub(crate) is_complete: bool,
+    /// Whether messages up to `up_to` may still wait in the shard's mailbox.
+    pub(crate) has_older_mail: bool,
 }
 
 /// A topic's newest messages at one moment.
@@ -112,6 +128,49 @@ impl Topic {
 impl TopicState {
     pub(super) fn head(&self) -> u64 {
         self.head
+    }
+
+    /// Whether the ring holds everything after `offset`.
+    pub(super) fn holds_all_after(&self, offset: u64) -> bool {
+        offset == self.head || (offset < self.head && self.oldest() <= offset + 1)
+    }
+
+    /// The offset of the oldest message that is kept; one past the head if none is.
+    fn oldest(&self) -> u64 {
+        self.ring.front().map_or(self.head + 1, |message| message.offset())
+    }
+
+    /// What follows `after`: messages of at most `bytes_max` together, but one at least.
+    pub(super) fn all_after(&self, after: u64, bytes_max: usize, has_older_mail: bool) -> CatchUp {
+        let oldest = self.oldest();
+        let missed = (after + 1 < oldest).then(|| (after + 1, oldest - 1));
+        // On one node offsets are dense, so a place in the ring follows from the offset.
+        let skip = (after + 1).saturating_sub(oldest) as usize;
+        let mut bytes = 0;
+        let fitting = self.ring.iter().skip(skip).take_while(|message| {
+            let fits = bytes < bytes_max;
+            bytes += message.payload_len();
+            fits
+        });
+        let messages: Vec<Arc<Message>> = fitting.cloned().collect();
+        let up_to = match messages.last() {
+            Some(newest) => newest.offset(),
+            None => self.head.max(after),
+        };
+        let is_complete = up_to >= self.head;
+        CatchUp { missed, messages, up_to, is_complete, has_older_mail }
+    }
+
+    /// The newest message, if it comes after `after` and is kept.
+    pub(super) fn newest_after(&self, after: u64, has_older_mail: bool) -> CatchUp {
+        let newest = self.ring.back().filter(|message| message.offset() > after);
+        CatchUp {
+            missed: None,
+            messages: newest.cloned().into_iter().collect(),
+            up_to: self.head.max(after),
+            is_complete: true,
+            has_older_mail,
+        }
     }
 
     pub(super) fn subscriber_count(&self) -> u64 {

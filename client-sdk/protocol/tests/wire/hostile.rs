@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use fanfare_protocol::limits::{
     COMMANDS_PER_FRAME_MAX, ERROR_DETAIL_CHARS_MAX, PAYLOAD_DEPTH_MAX, TOKEN_BYTES_MAX,
 };
-use fanfare_protocol::{Codec, Command, ErrorCode, ErrorReply, FrameError, Payload, ServerFrame};
+use fanfare_protocol::{
+    Codec, Command, ErrorCode, ErrorReply, Event, FrameError, Payload, ServerFrame,
+};
 
 /// As deep as the default message limit lets a frame be.
 const DEEP: usize = 60_000;
@@ -65,8 +67,10 @@ fn deep_nesting_in_json_is_refused_wherever_it_stands() {
     for deep in [json_arrays(DEEP), json_objects(DEEP / 6)] {
         let publish = format!(r#"{{"id":1,"publish":{{"topic":"a","data":{deep}}}}}"#);
         assert_eq!(code(Codec::Json, publish.as_bytes()), ErrorCode::BadRequest);
-        let field = format!(r#"{{"id":1,"subscribe":{{"topic":{deep}}}}}"#);
-        assert_eq!(code(Codec::Json, field.as_bytes()), ErrorCode::BadRequest);
+        for fields in [r#""topic""#, r#""topic":"a","since""#, r#""topic":"a","mode""#] {
+            let field = format!(r#"{{"id":1,"subscribe":{{{fields}:{deep}}}}}"#);
+            assert_eq!(code(Codec::Json, field.as_bytes()), ErrorCode::BadRequest);
+        }
         let fields = format!(r#"{{"id":1,"connect":{deep}}}"#);
         assert_eq!(code(Codec::Json, fields.as_bytes()), ErrorCode::BadRequest);
         let unknown = format!(r#"{{"id":1,"dance":{deep}}}"#);
@@ -75,7 +79,8 @@ fn deep_nesting_in_json_is_refused_wherever_it_stands() {
             assert!(is_refused(Codec::Json, frame.as_bytes()));
         }
         assert_eq!(Payload::json(deep.clone()), None);
-        for frame in [deep.clone(), format!(r#"{{"id":1,"connect":{deep}}}"#)] {
+        let gap = format!(r#"{{"event":"gap","topic":"a","epoch":"e","from":1,"to":{deep}}}"#);
+        for frame in [deep.clone(), format!(r#"{{"id":1,"connect":{deep}}}"#), gap] {
             assert!(ServerFrame::decode(Codec::Json, frame.as_bytes()).is_err());
         }
     }
@@ -90,10 +95,16 @@ fn deep_nesting_in_json_is_refused_wherever_it_stands() {
 fn deep_nesting_in_messagepack_is_refused_wherever_it_stands() {
     let began = Instant::now();
     for deep in [msgpack_arrays(DEEP), msgpack_maps(DEEP / 3)] {
-        for (name, field) in [("publish", "data"), ("subscribe", "topic"), ("connect", "token")] {
+        for (name, field) in [
+            ("publish", "data"),
+            ("subscribe", "topic"),
+            ("subscribe", "since"),
+            ("subscribe", "mode"),
+            ("connect", "token"),
+        ] {
             let topic = [0xa1, b'a'];
             let mut fields = vec![(field, &deep[..])];
-            if name == "publish" {
+            if name == "publish" || field == "since" || field == "mode" {
                 fields.insert(0, ("topic", &topic));
             }
             let frame = msgpack_command(name, &fields);
@@ -172,6 +183,8 @@ fn no_error_repeats_more_than_a_little_of_its_input() {
         format!(r#"{{"id":1,{text}:{{}}}}"#),
         format!(r#"{{"id":1,"subscribe":{{{text}:1}}}}"#),
         format!(r#"{{"id":1,"subscribe":{text}}}"#),
+        format!(r#"{{"id":1,"subscribe":{{"topic":"a","mode":{text}}}}}"#),
+        format!(r#"{{"id":1,"subscribe":{{"topic":"a","since":{{{text}:1}}}}}}"#),
         format!(r#"{{"id":1,"publish":{{"topic":"a","base64":{text}}}}}"#),
         format!(r#"{{"id":1,"publish":{{"topic":"a","data":1,{text}:1}}}}"#),
     ] {
@@ -186,6 +199,29 @@ fn no_error_repeats_more_than_a_little_of_its_input() {
         let error = ServerFrame::decode(Codec::Json, frame.as_bytes()).unwrap_err();
         assert!(error.to_string().chars().count() <= length_max, "{error}");
     }
+}
+
+#[test]
+fn a_mode_that_does_not_exist_is_answered_with_those_that_do() {
+    let frame = br#"{"id":1,"subscribe":{"topic":"a","mode":"newest"}}"#;
+    let message = refusals(Codec::Json, frame).remove(0).unwrap().message;
+    for part in ["`newest`", "`all`", "`latest`"] {
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn an_event_of_a_newer_broker_may_use_the_names_of_a_gap_for_something_else() {
+    let frame = br#"{"event":"moved","from":"n1","to":{"node":"n2"},"epoch":7}"#;
+    let decoded = ServerFrame::decode(Codec::Json, frame);
+    assert_eq!(decoded, Ok(ServerFrame::Event(Event::Unknown)));
+}
+
+#[test]
+fn a_gap_of_a_newer_broker_may_say_more() {
+    let frame = br#"{"event":"gap","topic":"a","epoch":"e","from":1,"to":2,"why":{"a":[1]}}"#;
+    let decoded = ServerFrame::decode(Codec::Json, frame);
+    assert!(matches!(decoded, Ok(ServerFrame::Event(Event::Gap(_)))), "{decoded:?}");
 }
 
 #[test]

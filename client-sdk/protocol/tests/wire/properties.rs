@@ -1,9 +1,9 @@
 //! What holds for every value and for any bytes.
 
 use fanfare_protocol::{
-    Codec, Command, Connect, Connected, DecodedCommand, ErrorCode, ErrorReply, MessagePush,
-    Payload, Position, Publish, Reply, ReplyBody, Request, ServerFrame, Subscribe, Subscribed,
-    Unsubscribe, Unsubscribed,
+    Codec, Command, Connect, Connected, DecodedCommand, ErrorCode, ErrorReply, Event, Gap,
+    MessagePush, Mode, Payload, Position, Publish, Reply, ReplyBody, Request, ServerFrame,
+    Subscribe, Subscribed, Unsubscribe, Unsubscribed,
 };
 use proptest::prelude::*;
 use serde_json::{Map, Number, Value};
@@ -37,10 +37,29 @@ fn payload() -> impl Strategy<Value = Payload> {
     ]
 }
 
+fn position() -> impl Strategy<Value = Position> {
+    (any::<String>(), any::<u64>()).prop_map(|(epoch, offset)| Position { epoch, offset })
+}
+
+fn subscribe() -> impl Strategy<Value = Subscribe> {
+    let mode = prop::sample::select(vec![Mode::All, Mode::Latest]);
+    (any::<String>(), prop::option::of(position()), prop::option::of(mode))
+        .prop_map(|(topic, since, mode)| Subscribe { topic, since, mode })
+}
+
+fn gap() -> impl Strategy<Value = Gap> {
+    (any::<String>(), any::<String>(), 1u64.., 1u64..).prop_map(|(topic, epoch, a, b)| Gap {
+        topic,
+        epoch,
+        from: a.min(b),
+        to: a.max(b),
+    })
+}
+
 fn command() -> impl Strategy<Value = Command> {
     let request = prop_oneof![
         any::<Option<String>>().prop_map(|token| Request::Connect(Connect { token })),
-        any::<String>().prop_map(|topic| Request::Subscribe(Subscribe { topic })),
+        subscribe().prop_map(Request::Subscribe),
         any::<String>().prop_map(|topic| Request::Unsubscribe(Unsubscribe { topic })),
         (any::<String>(), payload())
             .prop_map(|(topic, payload)| Request::Publish(Publish { topic, payload })),
@@ -60,8 +79,7 @@ fn reply() -> impl Strategy<Value = Reply> {
             ReplyBody::Subscribe(Subscribed { epoch, offset, recovered })
         }),
         Just(ReplyBody::Unsubscribe(Unsubscribed {})),
-        (any::<String>(), any::<u64>())
-            .prop_map(|(epoch, offset)| ReplyBody::Publish(Position { epoch, offset })),
+        position().prop_map(ReplyBody::Publish),
     ];
     let code = prop::sample::select(vec![
         ErrorCode::BadRequest,
@@ -152,6 +170,16 @@ proptest! {
             let mut frame = Vec::new();
             message.encode(codec, &mut frame);
             let expected = Ok(ServerFrame::Message(message.clone()));
+            prop_assert_eq!(ServerFrame::decode(codec, &frame), expected);
+        }
+    }
+
+    #[test]
+    fn gaps_survive_both_codecs(gap in gap()) {
+        for codec in Codec::ALL {
+            let mut frame = Vec::new();
+            Event::Gap(gap.clone()).encode(codec, &mut frame);
+            let expected = Ok(ServerFrame::Event(Event::Gap(gap.clone())));
             prop_assert_eq!(ServerFrame::decode(codec, &frame), expected);
         }
     }

@@ -1,8 +1,8 @@
 //! The values of the golden vectors: what each text and each hex string in `vectors/` means.
 
 use fanfare_protocol::{
-    Command, Connect, Connected, ErrorCode, ErrorReply, Event, MessagePush, Payload, Position,
-    Publish, Reply, ReplyBody, Request, ServerFrame, Subscribe, Subscribed, Unsubscribe,
+    Command, Connect, Connected, ErrorCode, ErrorReply, Event, Gap, MessagePush, Mode, Payload,
+    Position, Publish, Reply, ReplyBody, Request, ServerFrame, Subscribe, Subscribed, Unsubscribe,
     Unsubscribed,
 };
 
@@ -30,7 +30,15 @@ fn connect(token: Option<&str>) -> Request {
 }
 
 fn subscribe(topic: &str) -> Request {
-    Request::Subscribe(Subscribe { topic: topic.to_owned() })
+    Request::Subscribe(Subscribe::new(topic))
+}
+
+fn position(offset: u64) -> Position {
+    Position { epoch: "k3f9q2xw".to_owned(), offset }
+}
+
+fn subscribe_with(since: Option<Position>, mode: Option<Mode>) -> Request {
+    Request::Subscribe(Subscribe { topic: "ticks.AAPL".to_owned(), since, mode })
 }
 
 fn publish(topic: &str, payload: Payload) -> Request {
@@ -47,6 +55,21 @@ pub(crate) fn commands() -> Vec<Named<Vec<Command>>> {
         one("connect_token", "Opens the session.", command(1, connect(Some("tok-1")))),
         one("subscribe", "Starts a subscription.", command(2, subscribe(topic))),
         one("subscribe_unicode", "A name beyond ASCII.", command(3, subscribe("news.zürich.市場"))),
+        one(
+            "subscribe_since",
+            "Everything after this message too.",
+            command(4, subscribe_with(Some(position(41)), None)),
+        ),
+        one(
+            "subscribe_latest",
+            "The newest message, whatever is passed over.",
+            command(5, subscribe_with(None, Some(Mode::Latest))),
+        ),
+        one(
+            "subscribe_since_all",
+            "Both options; `all` is the default mode.",
+            command(6, subscribe_with(Some(position(0)), Some(Mode::All))),
+        ),
         one("unsubscribe", "Ends a subscription.", command(4, unsubscribe)),
         one(
             "publish_data",
@@ -133,6 +156,11 @@ pub(crate) fn message(offset: u64, prev: Option<u64>, payload: Payload) -> Messa
     MessagePush { topic: "ticks.AAPL".to_owned(), offset, prev, payload }
 }
 
+fn gap(from: u64, to: u64) -> ServerFrame {
+    let Position { epoch, .. } = position(0);
+    ServerFrame::Event(Event::Gap(Gap { topic: "ticks.AAPL".to_owned(), epoch, from, to }))
+}
+
 /// What the broker sends unasked.
 pub(crate) fn pushes() -> Vec<Named<ServerFrame>> {
     let push = |name, description, message| named(name, description, ServerFrame::Message(message));
@@ -161,5 +189,7 @@ pub(crate) fn pushes() -> Vec<Named<ServerFrame>> {
         ),
         push("message_offset_max", "The largest offset.", message(u64::MAX, None, json("1"))),
         named("ping", "The broker is alive.", ServerFrame::Event(Event::Ping)),
+        named("gap", "Messages 42 to 57 are lost.", gap(42, 57)),
+        named("gap_of_one", "A gap holds one message at least.", gap(u64::MAX, u64::MAX)),
     ]
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fanfare_client::{Error, Payload};
 use tokio::time::timeout;
 
-use crate::peer::{A_MOMENT, Link, Peer, SOON, next_text};
+use crate::peer::{A_MOMENT, Link, Peer, next_message, next_text};
 
 /// Over what the kernel buffers between two loopback sockets.
 const FLOOD: u64 = 400;
@@ -43,7 +43,7 @@ async fn a_broker_feels_an_application_that_does_not_read_and_nothing_is_lost() 
     assert!(taken_at_last(&sent).await < FLOOD, "all was taken though nobody read");
 
     for offset in 1..=FLOOD {
-        let message = timeout(SOON, subscription.next()).await.unwrap().unwrap();
+        let message = next_message(&mut subscription).await;
         assert_eq!((message.offset, message.previous_offset()), (offset, offset - 1));
     }
     flooding.await.unwrap();
@@ -84,7 +84,7 @@ async fn publishing_from_inside_the_loop_over_messages_gets_its_reply() {
     });
     assert_eq!(position.unwrap().offset, 21);
     for offset in 2..=20 {
-        assert_eq!(subscription.next().await.unwrap().offset, offset);
+        assert_eq!(next_message(&mut subscription).await.offset, offset);
     }
 }
 

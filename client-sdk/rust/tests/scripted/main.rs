@@ -7,4 +7,5 @@ mod connecting;
 mod peer;
 mod publishing;
 mod reconnecting;
+mod recovering;
 mod subscribing;

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use fanfare_client::{
-    Client, ClientBuilder, CloseCode, Codec, ErrorReply, Payload, Position, Subscription,
+    Client, ClientBuilder, CloseCode, Codec, ErrorReply, Gap, Message, Payload, Position,
+    Subscription, Update,
 };
 use fanfare_protocol::{
-    Command, Connected, Event, MessagePush, Reply, ReplyBody, Request, Subscribed, Unsubscribed,
+    Command, Connected, Event, Gap as GapEvent, MessagePush, Reply, ReplyBody, Request, Subscribe,
+    Subscribed, Unsubscribed,
 };
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -180,7 +182,14 @@ impl Link {
         self.confirm(command, ReplyBody::Connect(connected)).await;
     }
 
+    /// Says that the subscription is live and begins behind `offset`.
     pub(crate) async fn confirm_subscribe(&mut self, command: &Command, epoch: &str, offset: u64) {
+        let subscribed = Subscribed { epoch: epoch.to_owned(), offset, recovered: false };
+        self.confirm(command, ReplyBody::Subscribe(subscribed)).await;
+    }
+
+    /// Says that the subscription is live and that everything missed up to `offset` follows.
+    pub(crate) async fn confirm_recovered(&mut self, command: &Command, epoch: &str, offset: u64) {
         let subscribed = Subscribed { epoch: epoch.to_owned(), offset, recovered: true };
         self.confirm(command, ReplyBody::Subscribe(subscribed)).await;
     }
@@ -195,16 +204,35 @@ impl Link {
     }
 
     pub(crate) async fn message(&mut self, topic: &str, offset: u64, text: &str) {
+        self.message_after(topic, offset, None, text).await;
+    }
+
+    pub(crate) async fn message_after(
+        &mut self,
+        topic: &str,
+        offset: u64,
+        prev: Option<u64>,
+        text: &str,
+    ) {
         let topic = topic.to_owned();
-        let push = MessagePush { topic, offset, prev: None, payload: Payload::text(text) };
+        let push = MessagePush { topic, offset, prev, payload: Payload::text(text) };
         let mut content = Vec::new();
         push.encode(self.codec, &mut content);
         self.send(content).await;
     }
 
     pub(crate) async fn ping_event(&mut self) {
+        self.event(&Event::Ping).await;
+    }
+
+    pub(crate) async fn gap_event(&mut self, topic: &str, epoch: &str, from: u64, to: u64) {
+        let (topic, epoch) = (topic.to_owned(), epoch.to_owned());
+        self.event(&Event::Gap(GapEvent { topic, epoch, from, to })).await;
+    }
+
+    async fn event(&mut self, event: &Event) {
         let mut content = Vec::new();
-        Event::Ping.encode(self.codec, &mut content);
+        event.encode(self.codec, &mut content);
         self.send(content).await;
     }
 
@@ -226,11 +254,15 @@ impl Link {
     }
 }
 
-pub(crate) fn subscribed_topic(command: &Command) -> &str {
+pub(crate) fn subscribe_of(command: &Command) -> &Subscribe {
     match &command.request {
-        Request::Subscribe(subscribe) => &subscribe.topic,
+        Request::Subscribe(subscribe) => subscribe,
         other => panic!("{other:?} instead of subscribe"),
     }
+}
+
+pub(crate) fn subscribed_topic(command: &Command) -> &str {
+    &subscribe_of(command).topic
 }
 
 pub(crate) fn unsubscribed_topic(command: &Command) -> &str {
@@ -247,8 +279,30 @@ pub(crate) fn published_text(command: &Command) -> &str {
     }
 }
 
+pub(crate) fn position(epoch: &str, offset: u64) -> Position {
+    Position { epoch: epoch.to_owned(), offset }
+}
+
+pub(crate) async fn next_update(subscription: &mut Subscription) -> Update {
+    let update = timeout(SOON, subscription.next()).await.expect("an update in time");
+    update.expect("a live subscription")
+}
+
+pub(crate) async fn next_message(subscription: &mut Subscription) -> Message {
+    match next_update(subscription).await {
+        Update::Message(message) => message,
+        other => panic!("{other:?} instead of a message"),
+    }
+}
+
+pub(crate) async fn next_gap(subscription: &mut Subscription) -> Gap {
+    match next_update(subscription).await {
+        Update::Gap(gap) => gap,
+        other => panic!("{other:?} instead of a gap"),
+    }
+}
+
 /// The text of the next message.
 pub(crate) async fn next_text(subscription: &mut Subscription) -> String {
-    let message = timeout(SOON, subscription.next()).await.expect("a message in time");
-    message.expect("a live subscription").payload.as_text().expect("text").to_owned()
+    next_message(subscription).await.payload.as_text().expect("text").to_owned()
 }

@@ -7,7 +7,9 @@ use fanfare_protocol::limits::COMMANDS_PER_FRAME_MAX;
 use fanfare_protocol::{Command, Request};
 use tokio::time::timeout;
 
-use crate::peer::{A_MOMENT, Peer, SOON, next_text, published_text, subscribed_topic};
+use crate::peer::{
+    A_MOMENT, Peer, SOON, next_text, position, published_text, subscribe_of, subscribed_topic,
+};
 
 async fn next(events: &mut Events) -> Event {
     timeout(SOON, events.next()).await.expect("an event in time").expect("a live client")
@@ -44,13 +46,15 @@ async fn a_lost_connection_is_replaced_with_all_subscriptions_in_one_frame() {
     let (mut link, commands) = peer.serve().await;
     assert_eq!(topics(&commands), ["a", "b"]);
     for command in &commands {
-        link.confirm_subscribe(command, "e2", 9).await;
+        let seen = if subscribed_topic(command) == "a" { 1 } else { 0 };
+        assert_eq!(subscribe_of(command).since, Some(position("e1", seen)));
+        link.confirm_recovered(command, "e1", seen).await;
     }
-    link.message("a", 10, "after").await;
-    link.message("b", 10, "after").await;
+    link.message("a", 2, "after").await;
+    link.message("b", 1, "after").await;
     assert_eq!(next_text(&mut a).await, "after");
     assert_eq!(next_text(&mut b).await, "after");
-    assert_eq!((a.position().epoch.as_str(), a.position().offset), ("e2", 10));
+    assert_eq!(a.position(), position("e1", 2));
 
     assert!(matches!(next(&mut events).await, Event::Connected { .. }));
     match next(&mut events).await {
@@ -218,8 +222,8 @@ async fn a_renewal_refused_for_now_is_tried_again() {
     link.refuse(&commands[0], ErrorReply::new(ErrorCode::Unavailable, "not now")).await;
     let command = link.command().await;
     assert_eq!(subscribed_topic(&command), "a");
-    link.confirm_subscribe(&command, "e1", 4).await;
-    link.message("a", 5, "again").await;
+    link.confirm_recovered(&command, "e1", 0).await;
+    link.message("a", 1, "again").await;
     assert_eq!(next_text(&mut subscription).await, "again");
 }
 
@@ -266,7 +270,7 @@ async fn a_broken_frame_costs_the_connection_not_the_client() {
     let mut subscription = link.subscribe(&client, "a").await;
     link.send(b"{\"topic\":".to_vec()).await;
     let (mut link, commands) = peer.serve().await;
-    link.confirm_subscribe(&commands[0], "e1", 1).await;
-    link.message("a", 2, "whole").await;
+    link.confirm_recovered(&commands[0], "e1", 1).await;
+    link.message("a", 1, "whole").await;
     assert_eq!(next_text(&mut subscription).await, "whole");
 }

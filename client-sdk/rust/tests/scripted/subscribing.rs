@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use fanfare_client::{Codec, Error, ErrorCode, ErrorReply, Position};
+use fanfare_client::{Codec, Error, ErrorCode, ErrorReply, Mode, SubscribeOptions};
 use futures_util::StreamExt;
 
-use crate::peer::{Peer, next_text, subscribed_topic, unsubscribed_topic};
-
-fn position(epoch: &str, offset: u64) -> Position {
-    Position { epoch: epoch.to_owned(), offset }
-}
+use crate::peer::{
+    Peer, next_message, next_text, position, subscribe_of, subscribed_topic, unsubscribed_topic,
+};
 
 #[tokio::test]
 async fn messages_come_in_order_and_move_the_position_in_both_codecs() {
@@ -25,7 +23,7 @@ async fn messages_come_in_order_and_move_the_position_in_both_codecs() {
         let mut subscription = subscription.unwrap();
         assert_eq!(subscription.topic().as_str(), "ticks.AAPL");
         assert_eq!(subscription.position(), position("k3", 41));
-        let first = StreamExt::next(&mut subscription).await.unwrap();
+        let first = StreamExt::next(&mut subscription).await.unwrap().into_message().unwrap();
         assert_eq!((first.payload.as_text(), first.previous_offset()), (Some("one"), 41));
         assert_eq!(first.position(), position("k3", 42));
         assert_eq!(subscription.position(), position("k3", 42));
@@ -55,6 +53,67 @@ async fn subscriptions_to_one_topic_share_one_on_the_wire() {
     drop(second);
     let command = link.command().await;
     assert_eq!((unsubscribed_topic(&command), command.id), ("a", None));
+}
+
+#[tokio::test]
+async fn a_subscription_that_wants_something_else_than_the_running_one_is_an_error() {
+    let peer = Peer::bind().await;
+    let (client, mut link) = peer.client(peer.builder()).await;
+    let options = SubscribeOptions::new;
+    let mut running = link.subscribe(&client, "a").await;
+    for other in [options().mode(Mode::Latest), options().since(position("e1", 0))] {
+        let error = client.subscribe_with("a", other).await.unwrap_err();
+        let topic = running.topic().clone();
+        assert_eq!(error, Error::SubscribedOtherwise { topic, mode: Mode::All });
+    }
+    link.nothing().await;
+    link.message("a", 1, "the running one goes on").await;
+    assert_eq!(next_text(&mut running).await, "the running one goes on");
+}
+
+#[tokio::test]
+async fn a_position_over_the_brokers_limit_is_refused_before_it_is_sent() {
+    let peer = Peer::bind().await;
+    let (client, mut link) = peer.client(peer.builder()).await;
+    let options = SubscribeOptions::new().since(position(&"e".repeat(1_000), 1));
+    let error = client.subscribe_with("a", options).await.unwrap_err();
+    assert!(matches!(error, Error::TooLarge { .. }), "{error:?}");
+    link.nothing().await;
+}
+
+#[tokio::test]
+async fn the_options_are_said_to_the_broker_and_the_defaults_are_not() {
+    let peer = Peer::bind().await;
+    let (client, mut link) = peer.client(peer.builder()).await;
+    let options = SubscribeOptions::new().mode(Mode::Latest).since(position("e1", 41));
+    for (options, since, mode) in [
+        (SubscribeOptions::new(), None, None),
+        (options, Some(position("e1", 41)), Some(Mode::Latest)),
+    ] {
+        let (subscription, ()) = tokio::join!(client.subscribe_with("a", options), async {
+            let command = link.command().await;
+            let subscribe = subscribe_of(&command);
+            assert_eq!((&subscribe.since, subscribe.mode), (&since, mode));
+            link.confirm_subscribe(&command, "e1", 41).await;
+        });
+        drop(subscription.unwrap());
+        link.command().await;
+    }
+}
+
+#[tokio::test]
+async fn messages_alone_pass_over_gaps() {
+    let peer = Peer::bind().await;
+    let (client, mut link) = peer.client(peer.builder()).await;
+    let mut messages = link.subscribe(&client, "a").await.messages();
+    link.gap_event("a", "e1", 1, 4).await;
+    link.message("a", 5, "five").await;
+    link.message("a", 8, "eight").await;
+    assert_eq!(messages.next().await.unwrap().offset, 5);
+    assert_eq!(StreamExt::next(&mut messages).await.unwrap().offset, 8);
+    assert_eq!(messages.subscription().position(), position("e1", 8));
+    link.message("a", 9, "nine").await;
+    assert_eq!(next_message(&mut messages.into_subscription()).await.offset, 9);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use fanfare_protocol::{Command, Connect, Request, ServerFrame, TopicName};
+use fanfare_protocol::{Command, Connect, Mode, Request, ServerFrame, TopicName};
 
 use super::super::*;
 use super::subscribe;
@@ -143,6 +143,23 @@ impl Client {
         frames
     }
 
+    /// Puts frames back to be taken again, before those that have come since.
+    pub(super) fn put_back(&self, frames: Vec<Frame>) {
+        let mut bytes = Vec::new();
+        for Frame { opcode, payload } in frames {
+            bytes.push(0x80 | opcode);
+            match payload.len() {
+                len @ 0..=125 => bytes.push(len as u8),
+                len => {
+                    bytes.push(126);
+                    bytes.extend((len as u16).to_be_bytes());
+                }
+            }
+            bytes.extend(payload);
+        }
+        self.0.borrow_mut().to_client.splice(0..0, bytes);
+    }
+
     pub(super) fn close_code(&self) -> Option<u16> {
         self.frames().iter().find_map(Frame::close_code)
     }
@@ -164,7 +181,8 @@ impl World {
 
     pub(super) fn raw(&mut self, topic: &str) -> (Key, Client) {
         let client = Client::new();
-        let kind = ConnectionKind::Raw(TopicName::new(topic).unwrap());
+        let topic = TopicName::new(topic).unwrap();
+        let kind = ConnectionKind::Raw { topic, since: None, mode: Mode::All };
         (self.shard.open(client.clone(), &kind, self.now), client)
     }
 

@@ -1,9 +1,15 @@
 //! The client against a real broker.
 
+mod proxy;
+mod recovery;
+
 use std::time::Duration;
 
 use fanfare::{Server, ServerConfig};
-use fanfare_client::{Client, CloseCode, Codec, Error, Event, Payload, PayloadKind, Subscription};
+use fanfare_client::{
+    Client, CloseCode, Codec, Error, Event, Message, Missed, Payload, PayloadKind, Subscription,
+    Update,
+};
 use tokio::time::timeout;
 
 /// Long enough for anything that does happen, on a busy machine too.
@@ -13,8 +19,29 @@ fn start() -> Server {
     Server::start(ServerConfig::default_for_tests()).expect("a broker")
 }
 
-async fn next(subscription: &mut Subscription) -> fanfare_client::Message {
-    timeout(SOON, subscription.next()).await.expect("a message in time").expect("a live stream")
+/// A broker that keeps this many messages of each topic.
+fn start_with_history(messages: usize) -> Server {
+    let mut config = ServerConfig::default_for_tests();
+    config.limits.history_messages_max = messages;
+    Server::start(config).expect("a broker")
+}
+
+async fn next_update(subscription: &mut Subscription) -> Update {
+    timeout(SOON, subscription.next()).await.expect("an update in time").expect("a live stream")
+}
+
+async fn next(subscription: &mut Subscription) -> Message {
+    match next_update(subscription).await {
+        Update::Message(message) => message,
+        other => panic!("{other:?} instead of a message"),
+    }
+}
+
+async fn next_missed(subscription: &mut Subscription) -> Missed {
+    match next_update(subscription).await {
+        Update::Gap(gap) => gap.missed,
+        other => panic!("{other:?} instead of a gap"),
+    }
 }
 
 #[tokio::test]
@@ -50,9 +77,9 @@ async fn every_payload_kind_passes_between_the_codecs() {
 }
 
 #[tokio::test]
-async fn a_fast_publisher_and_a_slow_subscriber_lose_nothing() {
+async fn a_fast_publisher_and_a_slow_subscriber_lose_nothing_that_the_history_holds() {
     const MESSAGES: u64 = 3_000;
-    let server = start();
+    let server = start_with_history(3_000);
     let publisher = Client::connect(&server.url()).await.unwrap();
     let subscriber = Client::builder(&server.url()).subscription_buffer(4).connect().await.unwrap();
     let mut subscription = subscriber.subscribe("t").await.unwrap();
@@ -135,6 +162,7 @@ async fn a_restarted_broker_gets_its_subscribers_back() {
     assert_eq!(code, Some(CloseCode::SERVICE_RESTART), "{seen:?}");
 
     let after = client.publish("t", Payload::text("after")).await.unwrap();
+    assert_eq!(next_missed(&mut subscription).await, Missed::Unknown);
     let message = next(&mut subscription).await;
     assert_eq!((message.payload.as_text(), message.position()), (Some("after"), after));
     assert_ne!(*message.epoch, *before.epoch);

@@ -1,0 +1,75 @@
+//! How connections end: a close frame behind what is owed, or no word at all.
+
+use bytes::Bytes;
+use fanfare_protocol::CloseCode;
+
+use super::connection::Phase;
+use super::fanout::Pending;
+use super::{Key, ReadOutcome, Shard, Socket};
+use crate::outbox::Outbox;
+use crate::time::Now;
+use crate::ws::{DecodeError, close_frame};
+
+impl<S: Socket> Shard<S> {
+    /// Closes every connection, as a broker that restarts.
+    pub fn shut_down(&mut self, now: Now) {
+        let keys: Vec<Key> = self.connections.iter().map(|(key, _)| Key(key as u32)).collect();
+        for key in keys {
+            self.close(key, CloseCode::SERVICE_RESTART, "the broker restarts; come back", now);
+        }
+    }
+
+    pub(super) fn refuse(&mut self, key: Key, error: DecodeError, now: Now) {
+        self.close(key, error.close_code(), &error.to_string(), now);
+    }
+
+    /// Closes a connection for a reason of the broker's.
+    pub(super) fn close(&mut self, key: Key, code: CloseCode, reason: &str, now: Now) {
+        self.begin_close(key, Some(code), close_frame(Some(code), reason), now);
+    }
+
+    pub(super) fn begin_close(&mut self, key: Key, code: Option<CloseCode>, last: Bytes, now: Now) {
+        if !self.is_live(key) {
+            return;
+        }
+        if code != Some(CloseCode::SLOW_CONSUMER) {
+            // What was published before the end, by this connection too, comes before the end.
+            self.drain_mailbox(usize::MAX);
+            self.stage_pending(key, now);
+        }
+        self.leave_all(key);
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        if connection.phase == Phase::Closing {
+            return;
+        }
+        connection.phase = Phase::Closing;
+        connection.pending = Pending::default();
+        let decoder = std::mem::take(&mut connection.decoder);
+        self.counters.unfinished_bytes.sub(decoder.buffered_bytes() as u64);
+        connection.change_outbox(&self.limits, &self.counters, |outbox| {
+            if code == Some(CloseCode::SLOW_CONSUMER) {
+                outbox.drop_unbegun();
+            }
+            outbox.push(last);
+        });
+        self.closings.push(key, connection.serial, now.ms());
+        self.counters.count_close(code);
+        self.flush_outbox(key, now);
+    }
+
+    /// The peer is gone, or done after a close.
+    pub(super) fn end(&mut self, key: Key) -> ReadOutcome {
+        self.leave_all(key);
+        if let Some(mut connection) = self.connections.try_remove(key.0 as usize) {
+            connection.change_outbox(&self.limits, &self.counters, |outbox| {
+                *outbox = Outbox::default();
+            });
+            self.counters.unfinished_bytes.sub(connection.decoder.buffered_bytes() as u64);
+            if connection.phase != Phase::Closing {
+                self.counters.count_close(None);
+            }
+            self.counters.connections.sub(1);
+        }
+        ReadOutcome::Gone
+    }
+}

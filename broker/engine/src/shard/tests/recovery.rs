@@ -1,0 +1,412 @@
+//! Readers that fall behind and readers that come back: order, exact gaps, newest values.
+
+use fanfare_protocol::{Gap, Mode, Position, Subscribe, Subscribed, TopicName};
+use proptest::prelude::*;
+
+use super::*;
+
+/// Subscribes in this way and gives the reply.
+fn join(
+    world: &mut World,
+    (key, client): &(Key, Client),
+    topic: &str,
+    since: Option<Position>,
+    mode: Mode,
+) -> Subscribed {
+    let request = Subscribe { topic: topic.to_owned(), since, mode: Some(mode) };
+    client.command(7, Request::Subscribe(request));
+    world.read(*key);
+    let mut frames = client.frames();
+    let at = frames.iter().position(|f| matches!(f.json(), ServerFrame::Reply(_))).unwrap();
+    let ServerFrame::Reply(reply) = frames.remove(at).json() else { panic!() };
+    client.put_back(frames);
+    match reply.result {
+        Ok(ReplyBody::Subscribe(subscribed)) => subscribed,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What a subscriber heard of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Heard {
+    Message(u64),
+    Gap(u64, u64),
+}
+
+fn heard(client: &Client, topic: &str) -> Vec<Heard> {
+    client
+        .frames()
+        .into_iter()
+        .filter(|frame| frame.opcode == 1)
+        .filter_map(|frame| match frame.json() {
+            ServerFrame::Message(m) if m.topic == topic => Some(Heard::Message(m.offset)),
+            ServerFrame::Event(Event::Gap(Gap { topic: t, from, to, .. })) if t == topic => {
+                Some(Heard::Gap(from, to))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+fn messages(offsets: impl IntoIterator<Item = u64>) -> Vec<Heard> {
+    offsets.into_iter().map(Heard::Message).collect()
+}
+
+fn small(limits: &mut Limits) {
+    limits.outbox_high_water_bytes = 1_000;
+    limits.outbox_bytes_max = 4_000;
+}
+
+fn open_network(world: &mut World, (key, client): &(Key, Client)) {
+    client.set_room(usize::MAX);
+    world.shard.handle_writable(*key, world.now);
+}
+
+#[test]
+fn a_reader_that_falls_behind_catches_up_from_the_ring_in_order() {
+    let mut world = World::new(small);
+    let slow = world.subscriber(&["t", "u"]);
+    let (_, quick) = world.subscriber(&["t"]);
+    slow.1.set_room(5);
+    for i in 1..=90 {
+        world.publish("t", "\"0123456789012345678901234567890123456789\"");
+        world.publish("u", "1");
+        world.deliver();
+        assert_eq!(heard(&quick, "t"), messages([i]), "others notice nothing");
+        let waiting = world.shard.buffered_amount(slow.0).unwrap();
+        assert!(waiting < 1_000 + 200, "bounded by the high-water mark: {waiting}");
+    }
+    assert!(world.counters().messages_deferred.get() > 100);
+    slow.1.set_room(usize::MAX);
+    world.shard.handle_writable(slow.0, world.now);
+    let frames = slow.1.frames();
+    slow.1.put_back(frames.clone());
+    assert_eq!(heard(&slow.1, "t"), messages(1..=90));
+    slow.1.put_back(frames);
+    assert_eq!(heard(&slow.1, "u"), messages(1..=90));
+    world.publish("t", "1");
+    world.deliver();
+    assert_eq!(heard(&slow.1, "t"), messages([91]), "live again");
+    assert_eq!(world.counters().gaps.get(), 0);
+    assert_eq!(world.counters().connections_lagging.get(), 0);
+}
+
+#[test]
+fn what_the_ring_no_longer_holds_is_told_as_an_exact_gap() {
+    let mut world = World::new(|l| {
+        small(l);
+        l.history_messages_max = 10;
+    });
+    let slow = world.subscriber(&["t"]);
+    slow.1.set_room(5);
+    for _ in 0..100 {
+        world.publish("t", "\"0123456789012345678901234567890123456789\"");
+        world.deliver();
+    }
+    open_network(&mut world, &slow);
+    let heard = heard(&slow.1, "t");
+    let queued = heard.iter().take_while(|h| matches!(h, Heard::Message(_))).count() as u64;
+    assert!((5..20).contains(&queued), "{heard:?}");
+    let mut expected = messages(1..=queued);
+    expected.push(Heard::Gap(queued + 1, 90));
+    expected.extend(messages(91..=100));
+    assert_eq!(heard, expected);
+    assert_eq!(world.counters().gaps.get(), 1);
+    assert_eq!(world.counters().gap_messages.get(), 90 - queued);
+}
+
+#[test]
+fn a_raw_stream_that_cannot_be_told_a_gap_is_closed() {
+    let mut world = World::new(|l| {
+        small(l);
+        l.history_messages_max = 10;
+    });
+    let slow = world.raw("t");
+    slow.1.set_room(5);
+    for _ in 0..100 {
+        world.publish("t", "0123456789012345678901234567890123456789012345678901234567890");
+        world.deliver();
+    }
+    open_network(&mut world, &slow);
+    let frames = slow.1.frames();
+    assert_eq!(frames.last().and_then(Frame::close_code), Some(3000));
+    let reason = String::from_utf8_lossy(&frames.last().unwrap().payload).into_owned();
+    assert!(reason.contains("to 90 were not taken"), "{reason}");
+}
+
+#[test]
+fn the_latest_mode_ends_at_the_newest_value_and_holds_nothing_else() {
+    let mut world = World::new(small);
+    let slow = world.subscriber(&[]);
+    for topic in ["t", "u"] {
+        join(&mut world, &slow, topic, None, Mode::Latest);
+    }
+    slow.1.set_room(3);
+    for i in 1..=50 {
+        world.publish("t", "1");
+        world.publish("u", "2");
+        world.deliver();
+        let waiting = world.shard.buffered_amount(slow.0).unwrap();
+        assert!(waiting < 100, "one begun frame at most, after {i}: {waiting}");
+    }
+    open_network(&mut world, &slow);
+    let frames = slow.1.frames();
+    slow.1.put_back(frames.clone());
+    assert_eq!(heard(&slow.1, "t"), messages([1, 50]), "the begun one, then the newest");
+    slow.1.put_back(frames);
+    assert_eq!(heard(&slow.1, "u"), messages([50]));
+    for _ in 0..3 {
+        world.publish("u", "3");
+        world.deliver();
+    }
+    assert_eq!(heard(&slow.1, "u"), messages(51..=53), "every one while it reads");
+}
+
+#[test]
+fn a_new_latest_subscriber_gets_the_newest_value_at_once() {
+    let mut world = World::new(|_| {});
+    for _ in 0..5 {
+        world.publish("t", "1");
+    }
+    let client = world.subscriber(&[]);
+    let reply = join(&mut world, &client, "t", None, Mode::Latest);
+    assert_eq!((reply.offset, reply.recovered), (5, false));
+    world.publish("t", "1");
+    world.deliver();
+    assert_eq!(heard(&client.1, "t"), messages([5, 6]));
+}
+
+#[test]
+fn who_comes_back_gets_what_it_missed_and_then_what_is_live() {
+    let mut world = World::new(|_| {});
+    let epoch = join_once(&mut world);
+    for _ in 0..8 {
+        world.publish("t", "1");
+    }
+    // Some of it still waits in the mailbox, and some is published in between.
+    let back = world.subscriber(&[]);
+    let since = Position { epoch: epoch.clone(), offset: 3 };
+    let reply = join(&mut world, &back, "t", Some(since), Mode::All);
+    assert_eq!((reply.offset, reply.recovered), (8, true));
+    world.publish("t", "1");
+    world.deliver();
+    assert_eq!(heard(&back.1, "t"), messages(4..=9));
+    let latest = world.subscriber(&[]);
+    let since = Position { epoch, offset: 3 };
+    assert!(join(&mut world, &latest, "t", Some(since), Mode::Latest).recovered);
+    assert_eq!(heard(&latest.1, "t"), messages([9]));
+}
+
+/// The epoch of topic `t`, held alive by a subscriber.
+fn join_once(world: &mut World) -> String {
+    let holder = world.subscriber(&[]);
+    join(world, &holder, "t", None, Mode::All).epoch
+}
+
+#[test]
+fn recovered_is_true_only_when_nothing_is_missing() {
+    let mut world = World::new(|l| l.history_messages_max = 5);
+    let epoch = join_once(&mut world);
+    for _ in 0..20 {
+        world.publish("t", "1");
+    }
+    world.deliver();
+    for (epoch, offset, recovered) in [
+        (&*epoch, 20, true),
+        (&*epoch, 15, true),
+        (&*epoch, 14, false),
+        (&*epoch, 21, false),
+        ("another", 20, false),
+    ] {
+        let back = world.subscriber(&[]);
+        let since = Position { epoch: epoch.to_owned(), offset };
+        let reply = join(&mut world, &back, "t", Some(since), Mode::All);
+        assert_eq!((reply.recovered, reply.offset), (recovered, 20), "{epoch} {offset}");
+        let missed = if recovered { offset + 1..21 } else { 0..0 };
+        assert_eq!(heard(&back.1, "t"), messages(missed), "all of it or nothing: {epoch} {offset}");
+    }
+}
+
+#[test]
+fn a_raw_stream_goes_on_where_it_was_or_is_told_that_it_cannot() {
+    let mut world = World::new(|l| l.history_messages_max = 5);
+    let epoch = join_once(&mut world);
+    for i in 1..=20 {
+        world.publish("t", &format!("{i}"));
+    }
+    let mut open = |offset, mode| {
+        let client = Client::new();
+        let since = Some(Position { epoch: epoch.clone(), offset });
+        let kind = ConnectionKind::Raw { topic: TopicName::new("t").unwrap(), since, mode };
+        world.shard.open(client.clone(), &kind, world.now);
+        let frames = client.frames();
+        let code = frames.iter().find_map(Frame::close_code);
+        let heard = frames.into_iter().filter(|frame| frame.opcode == 1);
+        let heard: Vec<String> =
+            heard.map(|frame| String::from_utf8(frame.payload).unwrap()).collect();
+        (heard.join(" "), code)
+    };
+    assert_eq!(open(17, Mode::All), ("18 19 20".to_owned(), None));
+    assert_eq!(open(20, Mode::All), (String::new(), None));
+    assert_eq!(open(3, Mode::All), (String::new(), Some(3502)));
+    assert_eq!(open(3, Mode::Latest), ("20".to_owned(), None), "the newest is all it wants");
+}
+
+#[test]
+fn a_connection_that_takes_nothing_is_closed_and_one_that_trickles_is_not() {
+    let mut world = World::new(small);
+    let (stuck_key, stuck) = world.subscriber(&["t"]);
+    let (trickle_key, trickle) = world.subscriber(&["t"]);
+    stuck.set_room(0);
+    trickle.set_room(0);
+    for _ in 0..20 {
+        world.publish("t", "\"0123456789012345678901234567890123456789\"");
+    }
+    world.deliver();
+    for _ in 0..6 {
+        world.pass(5_000);
+        trickle.set_room(1);
+        world.shard.handle_writable(trickle_key, world.now);
+        stuck.send(10, b"");
+        world.read(stuck_key);
+    }
+    assert!(world.shard.buffered_amount(trickle_key).is_some_and(|bytes| bytes > 0));
+    stuck.set_room(usize::MAX);
+    world.shard.handle_writable(stuck_key, world.now);
+    assert_eq!(stuck.close_code(), Some(3000));
+    trickle.set_room(usize::MAX);
+    world.shard.handle_writable(trickle_key, world.now);
+    let heard = heard(&trickle, "t");
+    assert_eq!(heard, messages(1..=20));
+}
+
+/// One thing that happens in the random world.
+#[derive(Clone, Debug)]
+enum Step {
+    Publish(usize),
+    Drain(usize),
+    Flush(usize),
+    Room(usize, usize),
+    Rejoin(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0usize..3).prop_map(Step::Publish),
+        3 => (1usize..5).prop_map(Step::Drain),
+        3 => (1usize..4).prop_map(Step::Flush),
+        3 => (0usize..4, prop_oneof![Just(0), 1usize..400, Just(100_000)])
+            .prop_map(|(who, room)| Step::Room(who, room)),
+        1 => (0usize..4).prop_map(Step::Rejoin),
+    ]
+}
+
+const TOPICS: [&str; 3] = ["a", "b", "c"];
+
+/// A subscriber of every topic and what must hold for it: in mode `all` each offset is heard or
+/// told as missing, in order, once; in mode `latest` offsets only rise.
+struct Reader {
+    connection: (Key, Client),
+    mode: Mode,
+    last: [u64; TOPICS.len()],
+}
+
+impl Reader {
+    fn start(world: &mut World, mode: Mode, since: Option<&Self>, epochs: &[String]) -> Self {
+        let connection = world.subscriber(&[]);
+        let mut last = [0; TOPICS.len()];
+        for (i, topic) in TOPICS.iter().enumerate() {
+            let since = since.map(|s| Position { epoch: epochs[i].clone(), offset: s.last[i] });
+            let wanted = since.as_ref().map(|s| s.offset);
+            let reply = join(world, &connection, topic, since, mode);
+            last[i] = match wanted {
+                Some(offset) if reply.recovered => offset,
+                _ if mode == Mode::Latest => 0,
+                _ => reply.offset,
+            };
+        }
+        Self { connection, mode, last }
+    }
+
+    fn listen(&mut self) {
+        let frames = self.connection.1.frames();
+        for (last, topic) in self.last.iter_mut().zip(TOPICS) {
+            self.connection.1.put_back(frames.clone());
+            for heard in heard(&self.connection.1, topic) {
+                match (heard, self.mode) {
+                    (Heard::Message(offset), Mode::All) => {
+                        assert_eq!(offset, *last + 1, "{topic}: in order, each once");
+                        *last = offset;
+                    }
+                    (Heard::Message(offset), Mode::Latest) => {
+                        assert!(offset > *last, "{topic}: {offset} after {last}");
+                        *last = offset;
+                    }
+                    (Heard::Gap(from, to), _) => {
+                        assert_eq!(from, *last + 1, "{topic}: the gap begins where it must");
+                        assert!(to >= from);
+                        *last = to;
+                    }
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn whatever_happens_nobody_misses_a_message_unknowingly(
+        steps in proptest::collection::vec(step(), 1..150),
+    ) {
+        let mut world = World::new(|l| {
+            small(l);
+            l.outbox_high_water_bytes = 300;
+            l.history_messages_max = 8;
+        });
+        let holder = world.subscriber(&[]);
+        let epochs: Vec<String> = TOPICS
+            .iter()
+            .map(|topic| join(&mut world, &holder, topic, None, Mode::All).epoch)
+            .collect();
+        let modes = [Mode::All, Mode::Latest, Mode::All, Mode::Latest];
+        let mut readers: Vec<Reader> =
+            modes.into_iter().map(|mode| Reader::start(&mut world, mode, None, &epochs)).collect();
+        let mut heads = [0; TOPICS.len()];
+        for step in steps {
+            match step {
+                Step::Publish(topic) => {
+                    heads[topic] = world.publish(TOPICS[topic], "\"some twenty bytes long\"");
+                }
+                Step::Drain(messages) => world.shard.drain_mailbox(messages),
+                Step::Flush(connections) => {
+                    world.shard.flush(connections, world.now);
+                }
+                Step::Room(who, room) => {
+                    let (key, client) = &readers[who].connection;
+                    client.set_room(room);
+                    world.shard.handle_writable(*key, world.now);
+                }
+                Step::Rejoin(who) => {
+                    readers[who].listen();
+                    let (key, client) = &readers[who].connection;
+                    client.0.borrow_mut().is_lost = true;
+                    world.read(*key);
+                    let mode = readers[who].mode;
+                    readers[who] = Reader::start(&mut world, mode, Some(&readers[who]), &epochs);
+                }
+            }
+            readers.iter_mut().for_each(Reader::listen);
+        }
+        for reader in &readers {
+            open_network(&mut world, &reader.connection);
+        }
+        world.deliver();
+        for reader in &mut readers {
+            reader.listen();
+            prop_assert_eq!(reader.last, heads, "everything, or the newest, in the end");
+        }
+        prop_assert_eq!(world.counters().outbox_bytes.get(), 0);
+    }
+}
