@@ -126,9 +126,8 @@ impl ClientBuilder {
         self
     }
 
-    /// How many messages and gaps each subscription buffers for the application, 1 to 1,048,576 (a
-    /// value
-    /// outside counts as the nearest). The default is 256.
+    /// How many messages and gaps each subscription buffers for the application, 1 to 1,048,576
+    /// (a value outside counts as the nearest). The default is 256.
     ///
     /// A full buffer stops the whole connection from being read, with one exception: while the
     /// reply to a command is awaited, up to 16 times as many messages are kept to get at it, so
