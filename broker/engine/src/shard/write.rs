@@ -69,7 +69,9 @@ impl<S: Socket> Shard<S> {
             }
             Ok(n) => {
                 self.counters.bytes_out.add(n as u64);
-                self.queue_list(key, n, true, now);
+                // Too much for one copy is no sign of a slow reader: nothing was tried yet.
+                let is_blocked = total <= CORK_BYTES_MAX;
+                self.queue_list(key, n, is_blocked, now);
                 self.flush_outbox(key, now);
             }
             Err(e) if is_temporary(&e) => {
@@ -102,9 +104,14 @@ impl<S: Socket> Shard<S> {
                 counters.messages_out.add(1);
                 continue;
             }
-            let admission =
-                if is_blocked { connection.admission(frame, limits) } else { Admission::Queue };
-            match admission {
+            if !is_blocked {
+                // Bounded by what one fan-out may mark, and written right after.
+                let bytes = frame.bytes.clone();
+                connection.change_outbox(limits, counters, |outbox| outbox.push(bytes));
+                counters.messages_out.add(1);
+                continue;
+            }
+            match connection.admission(frame, limits) {
                 Admission::Queue => {
                     fits &= connection.enqueue(frame.bytes.clone(), limits, counters);
                     counters.messages_out.add(1);

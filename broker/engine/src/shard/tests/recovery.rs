@@ -116,6 +116,19 @@ fn what_the_ring_no_longer_holds_is_told_as_an_exact_gap() {
 }
 
 #[test]
+fn a_burst_larger_than_every_mark_and_the_ring_reaches_a_quick_reader_whole() {
+    let mut world = World::new(|l| l.history_messages_max = 10);
+    let quick = world.subscriber(&["t"]);
+    let body = format!("\"{}\"", "x".repeat(10_000));
+    for _ in 0..200 {
+        world.publish("t", &body);
+    }
+    world.deliver();
+    assert_eq!(heard(&quick.1, "t"), messages(1..=200));
+    assert_eq!((world.counters().gaps.get(), world.counters().messages_deferred.get()), (0, 0));
+}
+
+#[test]
 fn a_raw_stream_that_cannot_be_told_a_gap_is_closed() {
     let mut world = World::new(|l| {
         small(l);
