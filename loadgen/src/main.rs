@@ -1,5 +1,6 @@
 //! `loadgen`: puts load on a Fanfare broker and tells what a delivery costs.
 
+mod audience;
 mod cli;
 mod connect;
 mod environment;
@@ -18,7 +19,9 @@ mod receiver;
 mod receivers;
 mod record;
 mod replay;
+mod replies;
 mod report;
+mod rounds;
 mod server;
 mod session;
 mod stamp;

@@ -16,8 +16,9 @@ use crate::feed::{Feed, write_payload};
 use crate::frame::{self, Sender};
 use crate::handshake::UpgradeRequest;
 use crate::latency::Latencies;
-use crate::opening::{ConnectError, read_replies};
+use crate::opening::ConnectError;
 use crate::plan::{Peer, Plan};
+use crate::replies::Replies;
 use crate::stamp::{SEQUENCE_MAX, Stamp, now_ns};
 use crate::window::Window;
 
@@ -126,7 +127,7 @@ impl Publisher {
             wire: Wire::new(plan),
             run: plan.run,
             index,
-            sequences: vec![0; plan.shape.topics.len()],
+            sequences: vec![plan.first_sequence; plan.shape.topics.len()],
             output: Vec::new(),
             input,
             content: Vec::new(),
@@ -135,7 +136,8 @@ impl Publisher {
         })
     }
 
-    /// How many messages each topic has got from this publisher.
+    /// How many messages each topic has got from this publisher, those before this connection
+    /// included.
     #[must_use]
     pub(crate) fn published(&self) -> &[u32] {
         &self.sequences
@@ -317,8 +319,10 @@ fn open(stream: &mut StdTcpStream, plan: &Plan) -> Result<Vec<u8>, ConnectError>
         Command { id: Some(1), request: connect }.encode(Codec::Json, &mut content);
         frame::write_masked(&mut output, frame::TEXT, &content);
         stream.write_all(&output)?;
-        while read_replies(&mut input, Codec::Json, 1)? == 0 {
+        let mut replies = Replies::new(Codec::Json, 1);
+        while !replies.are_complete() {
             receive(stream, &mut input)?;
+            replies.read(&mut input)?;
         }
     }
     Ok(input)

@@ -35,7 +35,7 @@ const POLL_MAX: Duration = Duration::from_millis(20);
 pub(crate) struct Counters {
     /// Live connections.
     pub opened: AtomicU32,
-    /// Messages received since the start, without doubled ones.
+    /// Messages received since the start, without doubled ones, or left out in mode `latest`.
     pub received: AtomicU64,
     /// When the last of them was read, in ns of [`now_ns`].
     pub last_ns: AtomicU64,
