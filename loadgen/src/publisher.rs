@@ -6,7 +6,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream as StdTcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fanfare_protocol::{Codec, Command, Connect, Request};
 use mio::net::TcpStream;
@@ -27,6 +27,9 @@ const WRITE_BYTES_MAX: usize = 64 * 1024;
 
 /// How long a publisher sleeps at most before it looks at its socket for pings.
 const SLEEP_MAX: Duration = Duration::from_millis(20);
+
+/// How long a server may take to read what was sent.
+const SETTLE_MAX: Duration = Duration::from_secs(60);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -63,6 +66,7 @@ pub(crate) struct Publisher {
     content: Vec<u8>,
     lag: Latencies,
     looked_ns: u64,
+    pongs: u64,
 }
 
 /// How a payload becomes the content of a frame.
@@ -133,6 +137,7 @@ impl Publisher {
             content: Vec::new(),
             lag: Latencies::default(),
             looked_ns: 0,
+            pongs: 0,
         })
     }
 
@@ -172,6 +177,24 @@ impl Publisher {
             }
         }
         self.flush()
+    }
+
+    /// Returns once the server has read all that was sent: it has answered a ping behind that.
+    ///
+    /// # Errors
+    /// [`PublishError`] if the connection ends, or no answer comes.
+    pub(crate) fn settle(&mut self) -> Result<(), PublishError> {
+        let (pongs, deadline) = (self.pongs, Instant::now() + SETTLE_MAX);
+        frame::write_masked(&mut self.output, frame::PING, b"");
+        self.flush()?;
+        while self.pongs == pongs {
+            if Instant::now() > deadline {
+                return Err(PublishError::Connect(ConnectError::Silent));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+            self.read()?;
+        }
+        Ok(())
     }
 
     /// Closed loop: keeps `window` full until `end_ns`.
@@ -290,6 +313,7 @@ impl Publisher {
             let content = &self.input[at..][frame.content.clone()];
             match frame.opcode {
                 frame::CLOSE => return Err(PublishError::Closed(frame::close_text(content))),
+                frame::PONG => self.pongs += 1,
                 frame::PING => frame::write_masked(&mut self.output, frame::PONG, content),
                 _ => {}
             }

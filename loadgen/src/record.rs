@@ -18,7 +18,10 @@ use gaps::Gaps;
 
 /// In place of the next number: whatever comes is the next one.
 const ANY: u32 = u32::MAX;
-const _: () = assert!(SEQUENCE_MAX < ANY);
+
+/// In place of the next number: nothing is expected any more.
+const NONE: u32 = u32::MAX - 1;
+const _: () = assert!(SEQUENCE_MAX < NONE);
 
 /// What one receiver has got so far.
 #[derive(Debug)]
@@ -31,7 +34,8 @@ pub(crate) struct Record {
     publishers: u32,
     first_connection: u32,
     first_sequence: u32,
-    /// The sequence number that comes next, at `(connection, topic, publisher)`, or [`ANY`].
+    /// The sequence number that comes next, at `(connection, topic, publisher)`, or [`ANY`]
+    /// or [`NONE`].
     next: Vec<u32>,
     gaps: Gaps,
     /// How many messages the server said would not come next, at the same places.
@@ -148,10 +152,19 @@ impl Record {
 
     /// Notes that a connection begins anew: whatever comes first is in order.
     pub(crate) fn restart(&mut self, connection: usize) {
+        self.set_next(connection, ANY);
+    }
+
+    /// Notes that a connection has ended and that this excuses what has not come.
+    pub(crate) fn abandon(&mut self, connection: usize) {
+        self.set_next(connection, NONE);
+    }
+
+    fn set_next(&mut self, connection: usize, next: u32) {
         let each = self.each();
         let slots = connection * each..(connection + 1) * each;
         self.told.retain(|slot, _| !slots.contains(slot));
-        self.next[slots].fill(ANY);
+        self.next[slots].fill(next);
     }
 
     /// Notes a data frame of connection number `connection` of this share, whose first topic is
@@ -292,8 +305,8 @@ impl Record {
     pub(crate) fn is_complete(&self, published: &[Vec<u32>]) -> bool {
         (0..self.next.len()).all(|slot| {
             let (next, sent) = (self.next[slot], self.sent(slot, published));
-            if next == ANY {
-                return !self.is_latest || sent <= self.first_sequence;
+            if next >= NONE {
+                return next == NONE || !self.is_latest || sent <= self.first_sequence;
             }
             let told = self.told.get(&slot).copied().unwrap_or_default();
             next.saturating_add(told) >= sent
@@ -312,18 +325,22 @@ impl Record {
 
     /// Judges what did not come behind the last message of a sequence of `sent` messages.
     fn end(&mut self, slot: usize, sent: u32) {
-        let next = self.next[slot];
-        if self.is_latest {
-            // The newest one alone had to come.
-            let any_expected = sent > self.first_sequence;
-            self.totals.lost += u64::from(any_expected && (next == ANY || next < sent));
-        } else if next != ANY {
-            let told = self.told.remove(&slot).unwrap_or_default();
-            let missing = sent.saturating_sub(next);
-            let excused = told.min(missing);
-            self.totals.gap_messages += u64::from(excused);
-            self.totals.false_gap_messages += u64::from(told - excused);
-            self.totals.lost += u64::from(missing - excused);
+        match self.next[slot] {
+            NONE => {}
+            next if self.is_latest => {
+                // Of what is missing the newest one alone had to come.
+                let is_missing = (next == ANY && sent > self.first_sequence) || next < sent;
+                self.totals.lost += u64::from(is_missing);
+            }
+            ANY => {}
+            next => {
+                let told = self.told.remove(&slot).unwrap_or_default();
+                let missing = sent.saturating_sub(next);
+                let excused = told.min(missing);
+                self.totals.gap_messages += u64::from(excused);
+                self.totals.false_gap_messages += u64::from(told - excused);
+                self.totals.lost += u64::from(missing - excused);
+            }
         }
     }
 }

@@ -251,6 +251,14 @@ fn median_value(values: &[Value]) -> Value {
             let middle = low.midpoint(high);
             if first.is_f64() { Value::from(middle) } else { Value::from(middle as u64) }
         }
+        Some(Value::Array(first)) => {
+            let of_place = |place: usize| {
+                let column: Vec<Value> =
+                    values.iter().filter_map(|value| value.get(place).cloned()).collect();
+                median_value(&column)
+            };
+            Value::Array((0..first.len()).map(of_place).collect())
+        }
         Some(other) => other.clone(),
         None => Value::Null,
     }
@@ -288,6 +296,11 @@ mod tests {
         let median = median(&rounds).unwrap();
         assert_eq!((median.deliveries, median.response_us.p99), (2, 1.5));
         assert_eq!(median.server_cpu_us_per_delivery, None);
+    }
+
+    #[test]
+    fn lists_have_the_medians_of_their_places() {
+        assert_eq!(median(&[vec![1, 9], vec![3, 7], vec![2, 8]]).unwrap(), [2, 8]);
     }
 
     #[test]

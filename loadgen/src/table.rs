@@ -121,7 +121,9 @@ pub(crate) fn or_dash<T>(figure: Option<T>, text: impl Fn(T) -> String) -> Strin
     figure.map_or_else(|| "–".to_owned(), text)
 }
 
-fn cores(cores: f64) -> String {
+/// A number of cores.
+#[must_use]
+pub(crate) fn cores(cores: f64) -> String {
     format!("{cores:.2}")
 }
 

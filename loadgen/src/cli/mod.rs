@@ -3,6 +3,7 @@
 //! Owns names, defaults, help texts and exit codes. What a subcommand does is in its own room.
 
 mod load;
+mod recovery;
 mod shared;
 mod values;
 
@@ -11,9 +12,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub(crate) use load::{FanoutArgs, FloorArgs, IdleArgs, ReplayArgs};
+pub(crate) use recovery::{ResumeArgs, SlowArgs, StallArgs, StormArgs, WhenClosed};
 pub(crate) use shared::{AudienceArgs, GeneratorArgs, PayloadArgs, ServerArgs, TopicArgs};
+pub(crate) use values::Portion;
 
-use crate::{fanout, floor, idle, replay, worker};
+use crate::{fanout, floor, idle, replay, slow, worker};
 
 /// The run measured, but messages were lost, doubled or reordered, or connections were closed.
 const EXIT_FAULTS: u8 = 1;
@@ -43,6 +46,15 @@ enum Command {
     /// Publish a file of market ticks at its own speed and check what arrives
     #[command(after_help = load::REPLAY_EXAMPLES)]
     Replay(ReplayArgs),
+    /// Measure what readers that do not read do to the others and to the broker's memory
+    #[command(after_help = recovery::SLOW_EXAMPLES)]
+    Slow(SlowArgs),
+    /// Let a reader of newest values stop for a while, and check what it gets when it reads again
+    #[command(after_help = recovery::RESUME_EXAMPLES)]
+    Resume(ResumeArgs),
+    /// Drop all subscribers at once and check that each recovers every message when it returns
+    #[command(after_help = recovery::STORM_EXAMPLES)]
+    Storm(StormArgs),
     /// Run the bare server whose deliveries cost what the kernel takes for them
     #[command(after_help = load::FLOOR_EXAMPLES)]
     Floor(FloorArgs),
@@ -58,6 +70,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Fanout(args) => fanout::run(&args),
         Command::Idle(args) => idle::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Slow(args) => slow::run(&args),
+        Command::Resume(_) | Command::Storm(_) => Ok(true),
         Command::Floor(args) => floor::run(args.listen)
             .map(|()| true)
             .map_err(|error| anyhow::anyhow!("the floor cannot serve on {}: {error}", args.listen)),
