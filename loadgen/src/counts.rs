@@ -79,7 +79,8 @@ impl Counts {
 fn get(admin: SocketAddr) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&admin, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n")?;
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)
@@ -116,10 +117,13 @@ mod tests {
         let admin = listener.local_addr().unwrap();
         let server = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 1024];
-            let read = stream.read(&mut request).unwrap();
+            let (mut request, mut byte) = (Vec::new(), [0]);
+            while !request.ends_with(b"\r\n\r\n") {
+                stream.read_exact(&mut byte).unwrap();
+                request.push(byte[0]);
+            }
             stream.write_all(b"HTTP/1.1 404 Not Found\r\n\r\nno").unwrap();
-            String::from_utf8_lossy(&request[..read]).starts_with("GET /metrics HTTP/1.1\r\n")
+            request.starts_with(b"GET /metrics HTTP/1.1\r\n")
         });
         assert!(matches!(Counts::scrape(admin), Err(CountsError::NoMetrics(_))));
         assert!(server.join().unwrap());

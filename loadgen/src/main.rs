@@ -23,6 +23,7 @@ mod record;
 mod replay;
 mod replies;
 mod report;
+mod resume;
 mod rounds;
 mod server;
 mod session;

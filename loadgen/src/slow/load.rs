@@ -145,8 +145,8 @@ impl Figures {
     pub(super) fn faults(&self) -> Faults {
         let mut faults = self.quick.faults.clone();
         if let Some(slow) = &self.slow {
-            // A gap that is told of messages which come is as wrong as one that is not told.
-            faults.lost += slow.lost + slow.false_gap_messages;
+            faults.lost += slow.lost;
+            faults.false_gap_messages += slow.false_gap_messages;
             faults.doubled += slow.doubled;
             faults.reordered += slow.reordered;
         }
