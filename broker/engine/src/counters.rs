@@ -66,6 +66,10 @@ pub struct ShardCounters {
     pub writes: SharedCounter,
     /// Messages that were not queued because their connection was behind, and left to the ring.
     pub messages_deferred: SharedCounter,
+    /// Messages that subscriptions of mode `latest` were spared, because newer ones came.
+    pub messages_merged: SharedCounter,
+    /// Presence events that were left out for connections that did not keep up.
+    pub notices_dropped: SharedCounter,
     /// Gaps that were told: a connection was so far behind that the ring had moved on.
     pub gaps: SharedCounter,
     /// Messages in these gaps.
@@ -101,6 +105,8 @@ impl Default for ShardCounters {
             unfinished_bytes: zero(),
             writes: zero(),
             messages_deferred: zero(),
+            messages_merged: zero(),
+            notices_dropped: zero(),
             gaps: zero(),
             gap_messages: zero(),
             command_errors: zero(),

@@ -8,7 +8,9 @@ mod counters;
 mod histogram;
 mod limits;
 mod mailbox;
+mod namespace;
 mod outbox;
+mod sdk_frame;
 mod shard;
 mod time;
 mod topics;
@@ -18,9 +20,11 @@ pub use counters::{ShardCounters, SharedCounter};
 pub use histogram::{Histogram, HistogramSnapshot};
 pub use limits::{Limits, LimitsError};
 pub use mailbox::Mailbox;
+pub use namespace::{NamespaceOptions, Namespaces, SlowConsumer};
 pub use outbox::Outbox;
 pub use shard::{ConnectionKind, Key, NodeName, ReadOutcome, Shard, Socket};
 pub use time::Now;
 pub use topics::{
-    Epoch, Message, PublishError, Published, Topic, TopicSnapshot, TopicTable, WireForm,
+    Epoch, HistoryPage, MemberId, Message, PresenceSnapshot, PublishError, Published, Topic,
+    TopicTable, WireForm,
 };

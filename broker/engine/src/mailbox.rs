@@ -6,11 +6,29 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crossbeam_queue::SegQueue;
 
-use crate::topics::Message;
+use crate::topics::{Message, PresenceUpdate};
+
+/// What is sent to a shard.
+#[derive(Debug)]
+pub(crate) enum Mail {
+    /// A message for the subscribers of its topic.
+    Message(Arc<Message>),
+    /// Who came and went, for those who want to know.
+    Presence(Arc<PresenceUpdate>),
+}
+
+impl Mail {
+    fn payload_len(&self) -> usize {
+        match self {
+            Self::Message(message) => message.payload_len(),
+            Self::Presence(_) => 0,
+        }
+    }
+}
 
 /// The messages that wait for one shard. Any thread pushes, the shard alone takes.
 pub struct Mailbox {
-    queue: SegQueue<Arc<Message>>,
+    queue: SegQueue<Mail>,
     bytes: AtomicUsize,
     /// Set while the shard is awake or has been woken: then nobody need wake it.
     awake: AtomicBool,
@@ -35,19 +53,19 @@ impl Mailbox {
         }
     }
 
-    pub(crate) fn push(&self, message: Arc<Message>) {
-        self.bytes.fetch_add(message.payload_len(), Ordering::Relaxed);
-        self.queue.push(message);
+    pub(crate) fn push(&self, mail: Mail) {
+        self.bytes.fetch_add(mail.payload_len(), Ordering::Relaxed);
+        self.queue.push(mail);
         // Swap after the push: a shard that falls asleep sees either the message or the swap.
         if !self.awake.swap(true, Ordering::SeqCst) {
             (self.wake)();
         }
     }
 
-    pub(crate) fn pop(&self) -> Option<Arc<Message>> {
-        let message = self.queue.pop()?;
-        self.bytes.fetch_sub(message.payload_len(), Ordering::Relaxed);
-        Some(message)
+    pub(crate) fn pop(&self) -> Option<Mail> {
+        let mail = self.queue.pop()?;
+        self.bytes.fetch_sub(mail.payload_len(), Ordering::Relaxed);
+        Some(mail)
     }
 
     /// Messages that wait.
