@@ -34,7 +34,7 @@ impl<S: Socket> Shard<S> {
             }
             self.counters.subscriptions.add(1);
         }
-        Ok(Subscribed { epoch, offset, recovered })
+        Ok(Subscribed { epoch, offset, recovered, ..Subscribed::default() })
     }
 
     /// Starts a raw stream. It has no words for what it cannot recover, so it is closed then.
