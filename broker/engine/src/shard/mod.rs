@@ -21,7 +21,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fanfare_protocol::{CloseCode, Codec, Event, Payload, PayloadKind};
+use fanfare_protocol::{CloseCode, Codec, Event, Payload, PayloadKind, Ping};
 use slab::Slab;
 
 pub use connection::ConnectionKind;
@@ -374,7 +374,7 @@ impl<S: Socket> Shard<S> {
 fn ping_frames(form: WireForm) -> Bytes {
     let WireForm::Sdk(codec) = form else { return ping_frame() };
     let mut event = FrameBuilder::with_capacity(16);
-    Event::Ping.encode(codec, event.payload());
+    Event::Ping(Ping::default()).encode(codec, event.payload());
     let opcode = if codec == Codec::Json { Opcode::Text } else { Opcode::Binary };
     [ping_frame(), event.finish(opcode).0].concat().into()
 }

@@ -1,8 +1,8 @@
 //! The SDK protocol on one connection: commands in, replies out.
 
 use fanfare_protocol::{
-    CloseCode, Codec, Command, Connected, DecodedCommand, ErrorCode, ErrorReply, Position, Publish,
-    Reply, ReplyBody, Request, Subscribe, TopicName, Unsubscribe, Unsubscribed,
+    CloseCode, Codec, Command, Connected, DecodedCommand, ErrorCode, ErrorReply, Publish,
+    Published, Reply, ReplyBody, Request, Subscribe, TopicName, Unsubscribe, Unsubscribed,
 };
 
 use super::connection::Phase;
@@ -149,7 +149,7 @@ impl<S: Socket> Shard<S> {
             .publish(&name, &publish.payload, &self.counters, now)
             .map_err(|error| publish_error(&error))?;
         let (epoch, offset) = (published.epoch.to_string(), published.offset);
-        Ok(ReplyBody::Publish(Position { epoch, offset }))
+        Ok(ReplyBody::Publish(Published { epoch, offset, duplicate: false }))
     }
 
     /// The place of a topic among the connection's subscriptions.

@@ -9,7 +9,7 @@ use super::*;
 use world::{Client, Frame, World};
 
 fn subscribe(topic: &str) -> Request {
-    Request::Subscribe(Subscribe { topic: topic.to_owned(), since: None, mode: None })
+    Request::Subscribe(Subscribe::new(topic))
 }
 
 fn replies(client: &Client) -> Vec<Reply> {
@@ -286,7 +286,7 @@ fn a_silent_connection_is_pinged_and_then_closed() {
     assert_eq!(raw.frames(), [Frame { opcode: 9, payload: vec![] }]);
     let frames = sdk.frames();
     assert_eq!(frames[0].opcode, 9);
-    assert_eq!(frames[1].json(), ServerFrame::Event(Event::Ping));
+    assert_eq!(frames[1].json(), ServerFrame::Event(Event::Ping(Ping::default())));
     world.pass(5_000);
     raw.send(10, b"");
     world.read(raw_key);

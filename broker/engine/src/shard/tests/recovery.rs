@@ -13,7 +13,7 @@ fn join(
     since: Option<Position>,
     mode: Mode,
 ) -> Subscribed {
-    let request = Subscribe { topic: topic.to_owned(), since, mode: Some(mode) };
+    let request = Subscribe { since, mode: Some(mode), ..Subscribe::new(topic) };
     client.command(7, Request::Subscribe(request));
     world.read(*key);
     let mut frames = client.frames();
