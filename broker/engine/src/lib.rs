@@ -22,7 +22,10 @@ pub use limits::{Limits, LimitsError};
 pub use mailbox::Mailbox;
 pub use namespace::{NamespaceOptions, Namespaces, SlowConsumer};
 pub use outbox::Outbox;
-pub use shard::{ConnectionKind, Key, NodeName, ReadOutcome, Shard, Socket};
+pub use shard::{
+    ConnectionKind, ConnectionReport, ConnectionState, Key, NodeName, ReadOutcome, Shard, Socket,
+    StreamOptions,
+};
 pub use time::Now;
 pub use topics::{
     Epoch, HistoryPage, MemberId, Message, PresenceSnapshot, PublishError, Published, Topic,

@@ -178,7 +178,8 @@ mod tests {
             limits.check()
         };
         assert_eq!(with(|l| l.message_bytes_max = 1), Err(LimitsError::MessageBytes(1)));
-        assert_eq!(with(|l| l.outbox_bytes_max = 65_536), 
+        assert_eq!(
+            with(|l| l.outbox_bytes_max = 65_536),
             Err(LimitsError::Outbox(16_384, 65_536, 65_536))
         );
         assert_eq!(with(|l| l.close_timeout_ms = 0), Err(LimitsError::Zero("close_timeout_ms")));

@@ -6,11 +6,7 @@ use fanfare_protocol::Codec;
 use crate::ws::{FrameBuilder, Opcode};
 
 /// The frame whose content `encode` appends, of the kind that `codec` uses.
-pub(crate) fn sdk_frame(
-    codec: Codec,
-    capacity: usize,
-    encode: impl FnOnce(&mut Vec<u8>),
-) -> Bytes {
+pub(crate) fn sdk_frame(codec: Codec, capacity: usize, encode: impl FnOnce(&mut Vec<u8>)) -> Bytes {
     let mut frame = FrameBuilder::with_capacity(capacity);
     encode(frame.payload());
     let opcode = match codec {

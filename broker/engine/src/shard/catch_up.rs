@@ -14,7 +14,7 @@ impl<S: Socket> Shard<S> {
     /// Queues what a connection is owed, up to the high-water mark. To be called when its outbox
     /// is empty; whether anything was queued.
     pub(super) fn catch_up(&mut self, key: Key, now: Now) -> bool {
-        if !self.connections.get(key.0 as usize).is_some_and(|c| c.behind().is_some()) {
+        if self.connections.get(key.0 as usize).is_none_or(|c| c.behind().is_none()) {
             return false;
         }
         // Marked messages of topics that are behind are in the rings too; drop the marks first,

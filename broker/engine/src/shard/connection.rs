@@ -316,8 +316,7 @@ impl<S> Connection<S> {
             self.outbox = None;
         }
         counters.outbox_bytes.add((after as u64).wrapping_sub(before as u64));
-        let is_lagging =
-            after >= marks.high_bytes || (self.is_lagging && after > marks.low_bytes);
+        let is_lagging = after >= marks.high_bytes || (self.is_lagging && after > marks.low_bytes);
         if is_lagging != self.is_lagging {
             self.is_lagging = is_lagging;
             counters.connections_lagging.add(if is_lagging { 1 } else { 1u64.wrapping_neg() });

@@ -36,7 +36,7 @@ pub(super) struct LocalTopic {
     pub(super) patterns: SmallVec<[u32; 2]>,
     /// Subscribers that joined or caught up while older messages were still on their way, with
     /// the offset up to which messages are not for them. Nearly always empty.
-    fresh: Option<Box<HashMap<Key, u64>>>,
+    fresh: HashMap<Key, u64>,
     /// `None` until someone has a rate.
     pub(super) tiers: Option<Box<TierStates>>,
     /// The newest offset that was given to subscribers, and when.
@@ -163,7 +163,7 @@ impl LocalTopics {
 
     /// Keeps messages up to `offset`, which may still be on their way, from a subscriber.
     pub(super) fn skip_up_to(&mut self, local: u32, key: Key, offset: u64) {
-        let fresh = self.topics[local as usize].fresh.get_or_insert_default();
+        let fresh = &mut self.topics[local as usize].fresh;
         if fresh.is_empty() {
             self.with_fresh.push(local);
         }
@@ -178,9 +178,9 @@ impl LocalTopics {
         self.with_fresh.retain(|local| {
             let Some(topic) = topics.get_mut(*local as usize) else { return false };
             if topic.holds_any() {
-                return topic.fresh.is_some();
+                return true;
             }
-            topic.fresh = None;
+            topic.fresh = HashMap::new();
             false
         });
     }
@@ -192,7 +192,7 @@ impl LocalTopic {
             topic,
             named: Lists::default(),
             patterns,
-            fresh: None,
+            fresh: HashMap::new(),
             tiers: None,
             newest: 0,
             changed_ms: 0,
@@ -208,10 +208,7 @@ impl LocalTopic {
 
     /// Whether the message at `offset` is for this subscriber.
     pub(super) fn includes(&self, key: Key, offset: u64) -> bool {
-        match &self.fresh {
-            None => true,
-            Some(fresh) => fresh.get(&key).is_none_or(|up_to| offset > *up_to),
-        }
+        self.fresh.is_empty() || self.fresh.get(&key).is_none_or(|up_to| offset > *up_to)
     }
 
     /// Whether one connection may be found through several lists.

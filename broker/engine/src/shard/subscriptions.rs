@@ -1,6 +1,8 @@
 //! Starting and ending subscriptions of connections, in the shard's lists and in the table.
 
-use fanfare_protocol::{CloseCode, Mode, Position, Subscribed, TopicName, TopicPattern};
+use fanfare_protocol::{
+    CloseCode, Mode, PatternSubscribed, Position, Subscribed, TopicName, TopicPattern,
+};
 
 use super::connection::{PatternSubscription, StreamOptions, Subscription, Terms};
 use super::tier::Tier;
@@ -60,7 +62,7 @@ impl<S: Socket> Shard<S> {
             offset: head,
             recovered,
             snapshot,
-            mode: Some(terms.mode).filter(|mode| *mode == Mode::Latest),
+            mode: terms.mode,
         };
         let Some(connection) = self.connections.get_mut(key.0 as usize) else {
             return Ok(subscribed);
@@ -87,14 +89,14 @@ impl<S: Socket> Shard<S> {
         Ok(subscribed)
     }
 
-    /// Subscribes a connection by pattern. Returns how many topics match now, and the mode.
+    /// Subscribes a connection by pattern.
     pub(super) fn join_pattern(
         &mut self,
         key: Key,
         pattern: &TopicPattern,
         wishes: Wishes<'_>,
         now: Now,
-    ) -> Result<(u64, Mode), JoinError> {
+    ) -> Result<PatternSubscribed, JoinError> {
         // Mail that waits is for those who were here before.
         self.drain_mailbox(usize::MAX, now);
         let place = match self.locals.find_pattern(pattern) {
@@ -107,9 +109,9 @@ impl<S: Socket> Shard<S> {
         let options = self.topics.limits().namespaces.of(pattern.as_str()).clone();
         let terms = wishes.terms(&options);
         let entry = &mut self.locals.patterns[place as usize];
-        let count = entry.topics.len() as u64;
+        let subscribed = PatternSubscribed { topics: entry.topics.len() as u64, mode: terms.mode };
         let Some(connection) = self.connections.get_mut(key.0 as usize) else {
-            return Ok((count, terms.mode));
+            return Ok(subscribed);
         };
         let position = entry.lists.add(terms.tier, connection.form, key);
         let subscription = PatternSubscription { pattern: place, position, terms };
@@ -118,13 +120,14 @@ impl<S: Socket> Shard<S> {
         if wishes.wants_newest(terms, &options) {
             self.owe_newest(key, place, now);
         }
-        Ok((count, terms.mode))
+        Ok(subscribed)
     }
 
     /// Owes a new subscriber of a pattern the newest message of each topic that it does not get
     /// through an older subscription.
     fn owe_newest(&mut self, key: Key, place: u32, now: Now) {
-        let locals: Vec<u32> = self.locals.patterns[place as usize].topics.iter().copied().collect();
+        let locals: Vec<u32> =
+            self.locals.patterns[place as usize].topics.iter().copied().collect();
         for local in locals {
             let topic = &self.locals.topics[local as usize];
             let connection = &self.connections[key.0 as usize];
@@ -136,8 +139,7 @@ impl<S: Socket> Shard<S> {
             {
                 continue;
             }
-            let (head, has_newest, has_older_mail) =
-                self.topics.newest(&topic.topic, self.index);
+            let (head, has_newest, has_older_mail) = self.topics.newest(&topic.topic, self.index);
             if has_older_mail || topic.holds_any() {
                 self.locals.skip_up_to(local, key, head);
             }
@@ -158,7 +160,7 @@ impl<S: Socket> Shard<S> {
     ) {
         match self.join(key, topic, Wishes { since, options, listens: false }, now) {
             Err(error) => self.close(key, CloseCode::TRY_AGAIN_LATER, &error.to_string(), now),
-            Ok(joined) if since.is_some() && joined.mode.is_none() && !joined.recovered => {
+            Ok(joined) if since.is_some() && joined.mode == Mode::All && !joined.recovered => {
                 let reason = format!(
                     "the position cannot be recovered; come back without since, now at {}:{}",
                     joined.epoch, joined.offset

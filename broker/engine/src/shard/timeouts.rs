@@ -40,8 +40,7 @@ impl<S: Socket> Shard<S> {
             return;
         }
         let over = |connection: &Connection<S>| {
-            connection.phase != Phase::Closing
-                && connection.outbox_bytes() >= self.marks.max_bytes
+            connection.phase != Phase::Closing && connection.outbox_bytes() >= self.marks.max_bytes
         };
         let worst: Vec<Key> = self
             .connections

@@ -46,8 +46,8 @@ impl TopicTable {
             fits
         };
         let Some(after) = after else {
-            let newest_first = state.ring.newest_few(limit).rev();
-            let mut messages: Vec<_> = newest_first.take_while(&mut fits).cloned().collect();
+            let newest = state.ring.newest_first().take(limit).take_while(&mut fits);
+            let mut messages: Vec<Arc<Message>> = newest.cloned().collect();
             messages.reverse();
             return Some(HistoryPage { epoch, head, recovered: false, more: false, messages });
         };

@@ -207,7 +207,9 @@ impl TopicTable {
 
     /// The interest with which a new topic begins.
     pub(super) fn interest_in(&self, name: &TopicName) -> SmallVec<[ShardInterest; 2]> {
-        let mut interest = SmallVec::from_elem(ShardInterest::default(), self.mailboxes().len());
+        let shards = self.mailboxes().len();
+        let mut interest: SmallVec<[ShardInterest; 2]> =
+            SmallVec::from_elem(ShardInterest::default(), shards);
         self.patterns.read().for_each_match(name.as_str(), |shards| {
             for shard in shards {
                 interest[usize::from(*shard)].by_pattern = true;

@@ -47,12 +47,7 @@ pub struct Message {
 }
 
 impl Message {
-    pub(super) fn new(
-        topic: Arc<Topic>,
-        offset: u64,
-        payload: &Payload,
-        published: Now,
-    ) -> Self {
+    pub(super) fn new(topic: Arc<Topic>, offset: u64, payload: &Payload, published: Now) -> Self {
         let mut frame = FrameBuilder::with_capacity(payload.bytes().len());
         frame.payload().extend_from_slice(payload.bytes());
         let opcode = match payload.kind() {

@@ -42,10 +42,6 @@ impl<V: Default> PatternTree<V> {
         self.len
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     pub(crate) fn get(&self, pattern: &TopicPattern) -> Option<&V> {
         let mut node = &self.root;
         for level in pattern.as_str().split('.') {
@@ -130,10 +126,7 @@ impl<V: Default> Node<V> {
     }
 
     fn is_empty(&self) -> bool {
-        self.here.is_none()
-            && self.rest.is_none()
-            && self.any.is_none()
-            && self.levels.is_empty()
+        self.here.is_none() && self.rest.is_none() && self.any.is_none() && self.levels.is_empty()
     }
 }
 
@@ -185,7 +178,7 @@ mod tests {
             for pattern in patterns.iter().filter(|pattern| Some(*pattern) != removed) {
                 tree.remove(pattern);
             }
-            prop_assert!(tree.is_empty() && tree.root.is_empty(), "nothing is left behind");
+            prop_assert!(tree.len() == 0 && tree.root.is_empty(), "nothing is left behind");
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use fanfare_protocol::limits::PRESENCE_CHANGES_MAX;
-use fanfare_protocol::{Codec, Event, Member, PresenceEvent};
+use fanfare_protocol::{Codec, Event, Member, PresenceChange};
 use smallvec::SmallVec;
 
 use super::topic::Topic;
@@ -147,7 +147,7 @@ impl PresenceUpdate {
         let place = usize::from(codec == Codec::MsgPack);
         self.frames[place].get_or_init(|| {
             let joined = self.joined.iter().map(|(id, name)| member(*id, name, node));
-            let event = Event::Presence(PresenceEvent {
+            let event = Event::Presence(PresenceChange {
                 topic: self.topic.name().to_string(),
                 version: self.version,
                 count: self.count,

@@ -46,9 +46,9 @@ impl Ring {
         self.messages.range(skip..)
     }
 
-    /// The newest `count` messages, oldest first.
-    pub(super) fn newest_few(&self, count: usize) -> impl Iterator<Item = &Arc<Message>> {
-        self.messages.range(self.messages.len().saturating_sub(count)..)
+    /// All messages, newest first.
+    pub(super) fn newest_first(&self) -> impl Iterator<Item = &Arc<Message>> {
+        self.messages.iter().rev()
     }
 
     /// Keeps `message` and drops what the namespace no longer allows; the change in kept bytes.

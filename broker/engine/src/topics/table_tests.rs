@@ -14,7 +14,12 @@ pub(in crate::topics) fn name(text: &str) -> TopicName {
     TopicName::new(text).unwrap()
 }
 
-pub(in crate::topics) fn publish(table: &TopicTable, topic: &str, body: &str, ms: u64) -> Published {
+pub(in crate::topics) fn publish(
+    table: &TopicTable,
+    topic: &str,
+    body: &str,
+    ms: u64,
+) -> Published {
     let counters = ShardCounters::default();
     table.publish(&name(topic), &Payload::text(body), None, &counters, Now::from_ms(ms)).unwrap()
 }

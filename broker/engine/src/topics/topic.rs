@@ -176,7 +176,12 @@ impl TopicState {
     }
 
     /// Drops what has grown too old; the bytes that were freed.
-    pub(super) fn expire(&mut self, options: &NamespaceOptions, limits: &Limits, now: Now) -> usize {
+    pub(super) fn expire(
+        &mut self,
+        options: &NamespaceOptions,
+        limits: &Limits,
+        now: Now,
+    ) -> usize {
         let mut freed = self.ring.expire(options, now);
         if let Some(keys) = self.keys.as_deref_mut() {
             freed += keys.expire(limits, now);

@@ -95,7 +95,7 @@ fn a_reader_that_falls_behind_catches_up_from_the_ring_in_order() {
 fn what_the_ring_no_longer_holds_is_told_as_an_exact_gap() {
     let mut world = World::new(|l| {
         small(l);
-        l.history_messages_max = 10;
+        l.namespaces.default_mut().history_messages = 10;
     });
     let slow = world.subscriber(&["t"]);
     slow.1.set_room(5);
@@ -117,7 +117,7 @@ fn what_the_ring_no_longer_holds_is_told_as_an_exact_gap() {
 
 #[test]
 fn a_burst_larger_than_every_mark_and_the_ring_reaches_a_quick_reader_whole() {
-    let mut world = World::new(|l| l.history_messages_max = 10);
+    let mut world = World::new(|l| l.namespaces.default_mut().history_messages = 10);
     let quick = world.subscriber(&["t"]);
     let body = format!("\"{}\"", "x".repeat(10_000));
     for _ in 0..200 {
@@ -132,7 +132,7 @@ fn a_burst_larger_than_every_mark_and_the_ring_reaches_a_quick_reader_whole() {
 fn a_raw_stream_that_cannot_be_told_a_gap_is_closed() {
     let mut world = World::new(|l| {
         small(l);
-        l.history_messages_max = 10;
+        l.namespaces.default_mut().history_messages = 10;
     });
     let slow = world.raw("t");
     slow.1.set_room(5);
@@ -218,7 +218,7 @@ fn join_once(world: &mut World) -> String {
 
 #[test]
 fn recovered_is_true_only_when_nothing_is_missing() {
-    let mut world = World::new(|l| l.history_messages_max = 5);
+    let mut world = World::new(|l| l.namespaces.default_mut().history_messages = 5);
     let epoch = join_once(&mut world);
     for _ in 0..20 {
         world.publish("t", "1");
@@ -242,7 +242,7 @@ fn recovered_is_true_only_when_nothing_is_missing() {
 
 #[test]
 fn a_raw_stream_goes_on_where_it_was_or_is_told_that_it_cannot() {
-    let mut world = World::new(|l| l.history_messages_max = 5);
+    let mut world = World::new(|l| l.namespaces.default_mut().history_messages = 5);
     let epoch = join_once(&mut world);
     for i in 1..=20 {
         world.publish("t", &format!("{i}"));
@@ -250,7 +250,8 @@ fn a_raw_stream_goes_on_where_it_was_or_is_told_that_it_cannot() {
     let mut open = |offset, mode| {
         let client = Client::new();
         let since = Some(Position { epoch: epoch.clone(), offset });
-        let kind = ConnectionKind::Raw { topic: TopicName::new("t").unwrap(), since, mode };
+        let options = StreamOptions { mode: Some(mode), ..StreamOptions::default() };
+        let kind = ConnectionKind::Raw { topic: TopicName::new("t").unwrap(), since, options };
         world.shard.open(client.clone(), &kind, world.now);
         let frames = client.frames();
         let code = frames.iter().find_map(Frame::close_code);
@@ -376,7 +377,7 @@ proptest! {
         let mut world = World::new(|l| {
             small(l);
             l.outbox_high_water_bytes = 300;
-            l.history_messages_max = 8;
+            l.namespaces.default_mut().history_messages = 8;
         });
         let holder = world.subscriber(&[]);
         let epochs: Vec<String> = TOPICS
@@ -392,7 +393,7 @@ proptest! {
                 Step::Publish(topic) => {
                     heads[topic] = world.publish(TOPICS[topic], "\"some twenty bytes long\"");
                 }
-                Step::Drain(messages) => world.shard.drain_mailbox(messages),
+                Step::Drain(messages) => world.shard.drain_mailbox(messages, world.now),
                 Step::Flush(connections) => {
                     world.shard.flush(connections, world.now);
                 }
