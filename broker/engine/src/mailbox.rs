@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crossbeam_queue::SegQueue;
-
+use crate::fault::{Fault, planted};
+use crate::sync::SegQueue;
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::topics::Message;
 
 /// The messages that wait for one shard. Any thread pushes, the shard alone takes.
@@ -37,8 +37,16 @@ impl Mailbox {
 
     pub(crate) fn push(&self, message: Arc<Message>) {
         self.bytes.fetch_add(message.payload_len(), Ordering::Relaxed);
+        if planted(Fault::LookBeforePush) {
+            self.wake_if_asleep();
+            return self.queue.push(message);
+        }
         self.queue.push(message);
         // Swap after the push: a shard that falls asleep sees either the message or the swap.
+        self.wake_if_asleep();
+    }
+
+    fn wake_if_asleep(&self) {
         if !self.awake.swap(true, Ordering::SeqCst) {
             (self.wake)();
         }
@@ -46,6 +54,11 @@ impl Mailbox {
 
     pub(crate) fn pop(&self) -> Option<Arc<Message>> {
         let message = self.queue.pop()?;
+        if planted(Fault::TornMailCount) {
+            let left = self.bytes().wrapping_sub(message.payload_len());
+            self.bytes.store(left, Ordering::Relaxed);
+            return Some(message);
+        }
         self.bytes.fetch_sub(message.payload_len(), Ordering::Relaxed);
         Some(message)
     }
@@ -77,7 +90,7 @@ impl Mailbox {
     #[must_use]
     pub fn try_sleep(&self) -> bool {
         self.awake.store(false, Ordering::SeqCst);
-        if self.queue.is_empty() {
+        if self.queue.is_empty() || planted(Fault::SleepWithoutLook) {
             return true;
         }
         self.awake.store(true, Ordering::SeqCst);

@@ -46,7 +46,7 @@ pub struct Message {
 }
 
 impl Message {
-    pub(super) fn new(
+    pub(crate) fn new(
         (topic_id, topic): (u64, TopicName),
         offset: u64,
         payload: &Payload,

@@ -7,22 +7,23 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_utils::CachePadded;
 use fanfare_protocol::{Mode, Payload, Position, TopicName};
-use parking_lot::{Mutex, RwLock};
 
 use super::epoch::{Epoch, EpochSource};
 use super::topic::{CatchUp, Joined, Topic, TopicSnapshot};
 use crate::counters::ShardCounters;
+use crate::fault::{Fault, planted};
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Mutex, RwLock};
 use crate::time::Now;
 
 /// Lock stripes of the table. Stripes are taken for a look-up only, so a few for each core do;
-/// more spread the sweep into shorter steps.
-const STRIPES: usize = 256;
+/// more spread the sweep into shorter steps. The model checker has few steps to spend.
+const STRIPES: usize = if cfg!(all(test, feature = "shuttle")) { 1 } else { 256 };
 
 type Stripe = RwLock<HashMap<TopicName, Arc<Topic>>>;
 
@@ -154,10 +155,14 @@ impl TopicTable {
         now: Now,
     ) -> Option<Published> {
         let mut state = topic.lock();
-        if state.retired {
+        if state.retired && !planted(Fault::PublishOnRetired) {
             return None;
         }
         let message = topic.append(&mut state, payload, now);
+        if planted(Fault::PushOutsideLock) {
+            drop(state);
+            state = topic.lock();
+        }
         let subscribers = state.subscriber_count();
         for (mailbox, _) in self.mailboxes.iter().zip(&state.subscribers).filter(|(_, n)| **n > 0) {
             mailbox.push(message.clone());
@@ -166,8 +171,14 @@ impl TopicTable {
         let kept = self.history_bytes();
         let room = self.limits.history_total_bytes_max.saturating_sub(kept);
         let change = state.keep(message, &self.limits, room);
-        drop(state);
-        self.history_bytes.fetch_add(change as usize, Ordering::Relaxed);
+        if planted(Fault::CountHistoryLate) {
+            drop(state);
+            self.history_bytes.fetch_add(change as usize, Ordering::Relaxed);
+        } else {
+            // Under the lock: who drops this message from the ring must find it counted.
+            self.history_bytes.fetch_add(change as usize, Ordering::Relaxed);
+            drop(state);
+        }
         counters.messages_in.add(1);
         counters.message_in_bytes.add(payload.bytes().len() as u64);
         counters.fanout.record(subscribers);
@@ -188,11 +199,15 @@ impl TopicTable {
         loop {
             let topic = self.get_or_create(name)?;
             let mut state = topic.lock();
-            if state.retired {
+            if state.retired && !planted(Fault::JoinRetired) {
                 continue;
             }
-            state.subscribers[shard] += 1;
             let head = state.head();
+            if planted(Fault::ReadHeadBeforeJoin) {
+                drop(state);
+                state = topic.lock();
+            }
+            state.subscribers[shard] += 1;
             // Under the topic's lock nobody pushes its messages, so an empty mailbox holds none.
             let has_older_mail = !self.mailboxes[shard].is_empty();
             let can_recover = since.is_some_and(|since| {

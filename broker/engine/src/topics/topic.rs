@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use fanfare_protocol::{Payload, TopicName};
-use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
 use super::epoch::Epoch;
 use super::message::Message;
 use crate::limits::Limits;
+use crate::sync::{Mutex, MutexGuard};
 use crate::time::Now;
 
 /// A topic. All that changes is behind one lock, held for a moment by each publish, subscribe and
