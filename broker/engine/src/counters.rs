@@ -5,22 +5,26 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use fanfare_protocol::CloseCode;
 
 use crate::histogram::Histogram;
+use crate::sync::SingleWriter;
 
 /// A number that one thread writes and any thread reads.
 #[derive(Debug, Default)]
-pub struct SharedCounter(AtomicU64);
+pub struct SharedCounter {
+    value: AtomicU64,
+    writer: SingleWriter,
+}
 
 impl SharedCounter {
     /// The value now.
     #[must_use]
     pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.value.load(Ordering::Relaxed)
     }
 
     /// Adds `n`. Only the owning thread may call this: it is a load and a store, so that counting
     /// costs what a plain integer costs.
     pub fn add(&self, n: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+        self.set(self.get().wrapping_add(n));
     }
 
     /// Takes `n` away, for a gauge. Only the owning thread may call this.
@@ -30,7 +34,8 @@ impl SharedCounter {
 
     /// Replaces the value. Only the owning thread may call this.
     pub fn set(&self, n: u64) {
-        self.0.store(n, Ordering::Relaxed);
+        self.writer.check();
+        self.value.store(n, Ordering::Relaxed);
     }
 }
 

@@ -5,13 +5,19 @@
 //! ([`Now`]), so a test or a simulation can be both.
 
 mod counters;
+mod fault;
 mod histogram;
 mod limits;
 mod mailbox;
+#[cfg(all(test, feature = "shuttle"))]
+mod models;
 mod namespace;
 mod outbox;
 mod sdk_frame;
 mod shard;
+#[cfg(any(test, feature = "simulator"))]
+pub mod simulator;
+mod sync;
 mod time;
 mod topics;
 pub mod ws;

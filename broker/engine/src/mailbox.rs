@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crossbeam_queue::SegQueue;
-
+use crate::fault::{Fault, planted};
+use crate::sync::SegQueue;
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::topics::{Message, PresenceUpdate};
 
 /// What is sent to a shard.
@@ -55,8 +55,16 @@ impl Mailbox {
 
     pub(crate) fn push(&self, mail: Mail) {
         self.bytes.fetch_add(mail.payload_len(), Ordering::Relaxed);
+        if planted(Fault::LookBeforePush) {
+            self.wake_if_asleep();
+            return self.queue.push(mail);
+        }
         self.queue.push(mail);
         // Swap after the push: a shard that falls asleep sees either the message or the swap.
+        self.wake_if_asleep();
+    }
+
+    fn wake_if_asleep(&self) {
         if !self.awake.swap(true, Ordering::SeqCst) {
             (self.wake)();
         }
@@ -64,6 +72,11 @@ impl Mailbox {
 
     pub(crate) fn pop(&self) -> Option<Mail> {
         let mail = self.queue.pop()?;
+        if planted(Fault::TornMailCount) {
+            let left = self.bytes().wrapping_sub(mail.payload_len());
+            self.bytes.store(left, Ordering::Relaxed);
+            return Some(mail);
+        }
         self.bytes.fetch_sub(mail.payload_len(), Ordering::Relaxed);
         Some(mail)
     }
@@ -95,7 +108,7 @@ impl Mailbox {
     #[must_use]
     pub fn try_sleep(&self) -> bool {
         self.awake.store(false, Ordering::SeqCst);
-        if self.queue.is_empty() {
+        if self.queue.is_empty() || planted(Fault::SleepWithoutLook) {
             return true;
         }
         self.awake.store(true, Ordering::SeqCst);

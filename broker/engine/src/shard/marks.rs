@@ -1,9 +1,8 @@
 //! From how much unsent on a connection on what happens, and how that tightens while the whole
 //! node is short of room.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use crate::limits::Limits;
+use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// The marks of a shard's connections, in bytes of `buffered_amount`.
 #[derive(Clone, Copy, Debug)]

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use super::presence::{MemberId, MemberName, Presence, PresenceSnapshot};
 use super::table::TopicTable;
 use super::topic::{ShardInterest, Topic};
+use crate::fault::{Fault, planted};
 use crate::mailbox::Mail;
 use crate::time::Now;
 
@@ -66,8 +67,13 @@ impl TopicTable {
                 return Err(JoinError::NoPresence);
             }
             let mut state = topic.lock();
-            if state.retired {
+            if state.retired && !planted(Fault::JoinRetired) {
                 continue;
+            }
+            let head = state.head();
+            if planted(Fault::ReadHeadBeforeJoin) {
+                drop(state);
+                state = topic.lock();
             }
             state.interest[join.shard].by_name += 1;
             if topic.options.presence {
@@ -80,7 +86,6 @@ impl TopicTable {
                     self.note_presence(&topic);
                 }
             }
-            let head = state.head();
             let can_recover = join.since.is_some_and(|since| {
                 topic.epoch().to_string() == since.epoch && state.holds_all_after(since.offset)
             });

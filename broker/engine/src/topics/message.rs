@@ -47,7 +47,7 @@ pub struct Message {
 }
 
 impl Message {
-    pub(super) fn new(topic: Arc<Topic>, offset: u64, payload: &Payload, published: Now) -> Self {
+    pub(crate) fn new(topic: Arc<Topic>, offset: u64, payload: &Payload, published: Now) -> Self {
         let mut frame = FrameBuilder::with_capacity(payload.bytes().len());
         frame.payload().extend_from_slice(payload.bytes());
         let opcode = match payload.kind() {
@@ -113,13 +113,10 @@ impl Message {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::topics::TopicTable;
-    use fanfare_protocol::{MessagePush, ServerFrame, TopicName};
+    use fanfare_protocol::{MessagePush, ServerFrame};
 
     fn message(payload: &Payload) -> Message {
-        let table = TopicTable::new(Vec::new(), Arc::default(), 1);
-        let topic = table.get_or_create(&TopicName::new("stocks.A").unwrap()).unwrap();
-        Message::new(topic, 58, payload, Now::default())
+        Message::new(Topic::lone(1, "stocks.A"), 58, payload, Now::default())
     }
 
     #[test]

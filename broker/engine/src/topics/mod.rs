@@ -20,6 +20,8 @@ pub use presence::{MemberId, PresenceSnapshot};
 pub use table::{PublishError, Published, TopicTable};
 pub use topic::Topic;
 
+#[cfg(test)]
+pub(crate) use interest::Joined;
 pub(crate) use interest::{Join, JoinError};
 pub(crate) use patterns::PatternTree;
 pub(crate) use presence::{MemberName, PresenceUpdate, member};

@@ -7,25 +7,26 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_utils::CachePadded;
 use fanfare_protocol::{Mode, Payload, TopicName};
-use parking_lot::{Mutex, RwLock};
 
 use super::epoch::{Epoch, EpochSource};
 use super::interest::{ChangedPresence, JoinError, PatternShards};
 use super::patterns::PatternTree;
 use super::topic::{CatchUp, Topic};
 use crate::counters::ShardCounters;
+use crate::fault::{Fault, planted};
 use crate::limits::Limits;
 use crate::mailbox::{Mail, Mailbox};
 use crate::shard::OutboxTotals;
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Mutex, RwLock};
 use crate::time::Now;
 
 /// Lock stripes of the table. Stripes are taken for a look-up only, so a few for each core do;
-/// more spread the sweep into shorter steps.
-const STRIPES: usize = 256;
+/// more spread the sweep into shorter steps. The model checker has few steps to spend.
+const STRIPES: usize = if cfg!(all(test, feature = "shuttle")) { 1 } else { 256 };
 
 type Stripe = RwLock<HashMap<TopicName, Arc<Topic>>>;
 
@@ -168,7 +169,7 @@ impl TopicTable {
         now: Now,
     ) -> Option<Published> {
         let mut state = topic.lock();
-        if state.retired {
+        if state.retired && !planted(Fault::PublishOnRetired) {
             return None;
         }
         let epoch = topic.epoch();
@@ -177,6 +178,10 @@ impl TopicTable {
             return Some(Published { epoch, offset, duplicate: true });
         }
         let message = topic.append(&mut state, payload, now);
+        if planted(Fault::PushOutsideLock) {
+            drop(state);
+            state = topic.lock();
+        }
         let subscribers = state.subscriber_count();
         let wanting = self.mailboxes.iter().zip(&state.interest).filter(|(_, n)| n.is_some());
         for (mailbox, _) in wanting {
@@ -190,8 +195,14 @@ impl TopicTable {
             let keys = state.keys.get_or_insert_default();
             change += keys.insert((key, offset), &self.limits, room, now);
         }
-        drop(state);
-        self.history_bytes.fetch_add(change as usize, Ordering::Relaxed);
+        if planted(Fault::CountHistoryLate) {
+            drop(state);
+            self.history_bytes.fetch_add(change as usize, Ordering::Relaxed);
+        } else {
+            // Under the lock: who drops this message from the ring must find it counted.
+            self.history_bytes.fetch_add(change as usize, Ordering::Relaxed);
+            drop(state);
+        }
         counters.messages_in.add(1);
         counters.message_in_bytes.add(payload.bytes().len() as u64);
         counters.fanout.record(subscribers);

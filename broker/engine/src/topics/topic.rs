@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use fanfare_protocol::{Payload, TopicName};
-use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
 use super::epoch::Epoch;
@@ -13,6 +12,7 @@ use super::presence::Presence;
 use super::ring::Ring;
 use crate::limits::Limits;
 use crate::namespace::NamespaceOptions;
+use crate::sync::{Mutex, MutexGuard};
 use crate::time::Now;
 
 /// A topic. All that changes is behind one lock, held for a moment by each publish, subscribe and
@@ -88,6 +88,14 @@ impl Topic {
             retired: false,
         };
         Self { id, name, epoch, options, state: Mutex::new(state) }
+    }
+
+    /// A topic outside of any table.
+    #[cfg(test)]
+    pub(crate) fn lone(id: u64, name: &str) -> Arc<Self> {
+        let name = TopicName::new(name).unwrap();
+        let epoch = super::epoch::EpochSource::new(id).next();
+        Arc::new(Self::new(id, name, epoch, Arc::default(), SmallVec::new()))
     }
 
     /// The topic's name.
