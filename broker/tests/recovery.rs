@@ -15,7 +15,7 @@ async fn a_reader_that_stops_costs_its_allowance_and_is_told_what_it_missed() {
     let server = start_with(|l| {
         l.outbox_high_water_bytes = 100_000;
         l.outbox_bytes_max = 200_000;
-        l.history_messages_max = 20;
+        l.namespaces.default_mut().history_messages = 20;
     });
     let mut slow = Ws::subscriber(&server, &["t"]).await;
     let mut quick = Ws::subscriber(&server, &["t"]).await;

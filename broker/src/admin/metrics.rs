@@ -55,6 +55,16 @@ const COUNTERS: &[(&str, &str, Pick)] = &[
         "Messages not queued because their connection was behind, and left to the topic's ring.",
         |c| &c.messages_deferred,
     ),
+    (
+        "messages_merged_total",
+        "Messages that subscriptions of mode latest were spared because newer ones came.",
+        |c| &c.messages_merged,
+    ),
+    (
+        "notices_dropped_total",
+        "Presence events left out for connections that did not keep up.",
+        |c| &c.notices_dropped,
+    ),
     ("gaps_total", "Gaps told to subscribers that the ring could not serve any more.", |c| &c.gaps),
     ("gap_messages_total", "Messages in these gaps.", |c| &c.gap_messages),
     ("command_errors_total", "Commands answered with an error.", |c| &c.command_errors),
@@ -156,7 +166,7 @@ fn histograms(all: &[Arc<ShardCounters>]) -> [proto::MetricFamily; 2] {
     };
     let kind = proto::MetricType::HISTOGRAM;
     [
-        family("fanout_size", "Subscribers of each message.", kind, [sum(|c| &c.fanout, 1.0)]),
+        family("fanout_size", "Subscribers by name of each message.", kind, [sum(|c| &c.fanout, 1.0)]),
         family(
             "delivery_seconds",
             "Time from a publish to the write towards a subscriber, sampled.",
