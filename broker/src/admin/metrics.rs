@@ -166,7 +166,12 @@ fn histograms(all: &[Arc<ShardCounters>]) -> [proto::MetricFamily; 2] {
     };
     let kind = proto::MetricType::HISTOGRAM;
     [
-        family("fanout_size", "Subscribers by name of each message.", kind, [sum(|c| &c.fanout, 1.0)]),
+        family(
+            "fanout_size",
+            "Subscribers by name of each message.",
+            kind,
+            [sum(|c| &c.fanout, 1.0)],
+        ),
         family(
             "delivery_seconds",
             "Time from a publish to the write towards a subscriber, sampled.",

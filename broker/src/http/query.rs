@@ -104,18 +104,24 @@ mod tests {
     fn the_parameters_of_a_raw_stream_are_checked() {
         let position = Position { epoch: "k3".to_owned(), offset: 41 };
         assert_eq!(stream(None), Ok((None, StreamOptions::default())));
-        let options = StreamOptions {
-            mode: Some(Mode::Latest),
-            max_rate: Some(5),
-            snapshot: Some(false),
-        };
+        let options =
+            StreamOptions { mode: Some(Mode::Latest), max_rate: Some(5), snapshot: Some(false) };
         assert_eq!(
             stream(Some("since=k3%3A41&mode=latest&max_rate=5&snapshot=false")),
             Ok((Some(position), options))
         );
         for wrong in [
-            "since=41", "since=k3:", "since=:1", "since=k3:-1", "mode=newest", "sense=1", "x",
-            "max_rate=3", "max_rate=5&mode=all", "snapshot=1", "since=%ff",
+            "since=41",
+            "since=k3:",
+            "since=:1",
+            "since=k3:-1",
+            "mode=newest",
+            "sense=1",
+            "x",
+            "max_rate=3",
+            "max_rate=5&mode=all",
+            "snapshot=1",
+            "since=%ff",
         ] {
             assert!(stream(Some(wrong)).is_err(), "{wrong}");
         }

@@ -91,10 +91,10 @@ impl<'a> Content<'a> {
 
 fn page_reply(topic: &TopicName, page: &HistoryPage) -> Reply {
     let epoch = page.epoch.to_string();
-    let messages = page.messages.iter().map(|message| Entry {
-        offset: message.offset(),
-        content: Content::of(message.payload()),
-    });
+    let messages = page
+        .messages
+        .iter()
+        .map(|message| Entry { offset: message.offset(), content: Content::of(message.payload()) });
     let body = Page {
         topic: topic.as_str(),
         epoch: &epoch,

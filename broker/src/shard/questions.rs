@@ -27,10 +27,7 @@ impl Question {
 
 /// The `limit` connections of all shards with the most unsent, most first. A shard that is gone
 /// is left out.
-pub(crate) async fn worst_connections(
-    shards: &[Questions],
-    limit: usize,
-) -> Vec<ConnectionReport> {
+pub(crate) async fn worst_connections(shards: &[Questions], limit: usize) -> Vec<ConnectionReport> {
     let mut waiting = Vec::with_capacity(shards.len());
     for shard in shards {
         let (answer, answered) = oneshot::channel();
