@@ -51,9 +51,9 @@ const COUNTERS: &[(&str, &str, Pick)] = &[
     ("in_bytes_total", "Bytes read from WebSocket connections, framing included.", |c| &c.bytes_in),
     ("writes_total", "Write calls to sockets of WebSocket connections.", |c| &c.writes),
     (
-        "messages_deferred_total",
-        "Messages not queued because their connection was behind, and left to the topic's ring.",
-        |c| &c.messages_deferred,
+        "messages_recovered_total",
+        "Messages that connections which were behind, or had come back, got from the rings.",
+        |c| &c.messages_recovered,
     ),
     (
         "messages_merged_total",
@@ -78,6 +78,11 @@ const GAUGES: &[(&str, &str, Pick)] = &[
         "outbox_bytes",
         "Bytes of frames accepted for connections and not yet handed to the network.",
         |c| &c.outbox_bytes,
+    ),
+    (
+        "subscriptions_behind",
+        "Subscriptions whose messages are not queued but owed from the ring.",
+        |c| &c.subscriptions_behind,
     ),
     (
         "connections_lagging",

@@ -65,6 +65,7 @@ impl<S: Socket> Shard<S> {
             let queue = |outbox: &mut crate::outbox::Outbox| outbox.push(frame, now.ms());
             connection.change_outbox(&self.marks, &self.counters, queue);
             self.counters.messages_out.add(1);
+            self.counters.messages_recovered.add(1);
         }
         if !step.is_complete {
             return self.fall_behind(key, local, step.up_to, now);

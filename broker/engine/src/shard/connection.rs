@@ -76,11 +76,14 @@ pub(super) struct Terms {
     pub(super) disconnects: bool,
 }
 
-/// A subscription by name: the topic's place in the shard, and the connection's place in its list.
+/// A subscription by name.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Subscription {
+    /// The topic's place in the shard.
     pub(super) local: u32,
-    pub(super) position: u32,
+    /// The connection's place in the topic's list; `None` while the connection is behind on the
+    /// topic: then no message is given to it, so that being behind costs a publish nothing.
+    pub(super) position: Option<u32>,
     pub(super) terms: Terms,
     /// Whether it is told who comes and goes.
     pub(super) listens: bool,

@@ -30,7 +30,7 @@ pub(super) struct LocalTopics {
 #[derive(Debug)]
 pub(super) struct LocalTopic {
     pub(super) topic: Arc<Topic>,
-    /// Subscribers by name.
+    /// Subscribers by name that are not behind.
     pub(super) named: Lists,
     /// The patterns that match; each has subscribers.
     pub(super) patterns: SmallVec<[u32; 2]>,
@@ -130,7 +130,7 @@ impl LocalTopics {
 
     /// Forgets a topic that nobody here subscribes to any more, by name or pattern.
     pub(super) fn remove_if_unused(&mut self, local: u32) {
-        let is_unused = |topic: &LocalTopic| topic.named.is_empty() && topic.patterns.is_empty();
+        let is_unused = |topic: &LocalTopic| !topic.has_named() && topic.patterns.is_empty();
         if self.get(local).is_some_and(is_unused) {
             self.remove(local);
         }
@@ -138,7 +138,6 @@ impl LocalTopics {
 
     fn remove(&mut self, local: u32) {
         let removed = self.topics.remove(local as usize);
-        debug_assert_eq!(removed.behind, 0, "whoever is behind on a topic subscribes to it");
         self.by_id.remove(&removed.topic.id);
         for pattern in removed.patterns {
             self.patterns[pattern as usize].topics.remove(&local);
@@ -155,7 +154,7 @@ impl LocalTopics {
         for _ in 0..count.min(end) {
             self.sweep_cursor = (self.sweep_cursor + 1) % end;
             let Some(topic) = self.topics.get(self.sweep_cursor) else { continue };
-            if topic.named.is_empty() && topic.behind == 0 && topic.topic.is_retired() {
+            if !topic.has_named() && topic.topic.is_retired() {
                 self.remove(self.sweep_cursor as u32);
             }
         }
@@ -211,8 +210,13 @@ impl LocalTopic {
         self.fresh.is_empty() || self.fresh.get(&key).is_none_or(|up_to| offset > *up_to)
     }
 
+    /// Whether someone subscribes by name, or is behind on the topic and so in no list.
+    pub(super) fn has_named(&self) -> bool {
+        self.behind > 0 || !self.named.is_empty()
+    }
+
     /// Whether one connection may be found through several lists.
     pub(super) fn overlaps(&self) -> bool {
-        self.patterns.len() + usize::from(!self.named.is_empty()) > 1
+        self.patterns.len() + usize::from(self.has_named()) > 1
     }
 }

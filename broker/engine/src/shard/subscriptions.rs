@@ -72,7 +72,7 @@ impl<S: Socket> Shard<S> {
         // Through a pattern the connection gets the topic already, older mail included.
         let is_new = connection.through(local, &topic.patterns).is_none();
         topic.listeners += u32::from(listens);
-        let position = topic.named.add(terms.tier, connection.form, key);
+        let position = Some(topic.named.add(terms.tier, connection.form, key));
         let at = connection.subscriptions.partition_point(|s| s.local < local);
         connection.subscriptions.insert(at, Subscription { local, position, terms, listens });
         self.counters.subscriptions.add(1);
@@ -178,35 +178,55 @@ impl<S: Socket> Shard<S> {
             && let Some(topic) = self.locals.get_mut(local)
         {
             topic.behind += 1;
+            self.counters.subscriptions_behind.add(1);
+            self.unlist(key, local);
         }
     }
 
     /// Owes a subscriber of `local` nothing more.
     pub(super) fn forget_behind(&mut self, key: Key, local: u32) {
         let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
-        if connection.forget_behind(local)
-            && let Some(topic) = self.locals.get_mut(local)
+        if !connection.forget_behind(local) {
+            return;
+        }
+        let Some(topic) = self.locals.get_mut(local) else { return };
+        topic.behind -= 1;
+        self.counters.subscriptions_behind.sub(1);
+        if let Some(at) = connection.subscription(local) {
+            let form = connection.form;
+            let subscription = &mut connection.subscriptions[at];
+            subscription.position = Some(topic.named.add(subscription.terms.tier, form, key));
+        }
+    }
+
+    /// Takes a connection out of the list of a topic that it subscribes to by name.
+    pub(super) fn unlist(&mut self, key: Key, local: u32) {
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Some(at) = connection.subscription(local) else { return };
+        let form = connection.form;
+        let subscription = &mut connection.subscriptions[at];
+        let (Some(position), tier) = (subscription.position.take(), subscription.terms.tier) else {
+            return;
+        };
+        let moved = self.locals.topics[local as usize].named.remove(tier, form, position);
+        if let Some(moved) = moved.and_then(|moved| self.connections.get_mut(moved.0 as usize))
+            && let Some(at) = moved.subscription(local)
         {
-            topic.behind -= 1;
+            moved.subscriptions[at].position = Some(position);
         }
     }
 
     /// Ends one subscription by name of a connection.
     pub(super) fn leave(&mut self, key: Key, at: usize) {
+        let Some(connection) = self.connections.get(key.0 as usize) else { return };
+        let (serial, local) = (connection.serial, connection.subscriptions[at].local);
+        self.unlist(key, local);
         let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
-        let Subscription { local, position, terms, listens } = connection.subscriptions.remove(at);
-        let (form, serial) = (connection.form, connection.serial);
+        let Subscription { listens, .. } = connection.subscriptions.remove(at);
         let local_topic = &mut self.locals.topics[local as usize];
         local_topic.listeners -= u32::from(listens);
-        let moved = local_topic.named.remove(terms.tier, form, position);
         let topic = local_topic.topic.clone();
-        let is_covered = connection.through(local, &local_topic.patterns).is_some();
-        if let Some(moved) = moved.and_then(|moved| self.connections.get_mut(moved.0 as usize))
-            && let Some(at) = moved.subscription(local)
-        {
-            moved.subscriptions[at].position = position;
-        }
-        if !is_covered {
+        if connection.through(local, &local_topic.patterns).is_none() {
             self.forget_behind(key, local);
         }
         self.locals.remove_if_unused(local);
@@ -246,6 +266,7 @@ impl<S: Socket> Shard<S> {
         let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
         for local in connection.take_behind().iter().flat_map(|behind| behind.topics()) {
             self.locals.topics[local as usize].behind -= 1;
+            self.counters.subscriptions_behind.sub(1);
         }
         while let Some(last) = self.last_subscription(key) {
             self.leave(key, last);

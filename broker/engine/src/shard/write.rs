@@ -23,6 +23,8 @@ pub(super) struct Writer {
     /// waiting, so the copy is often there already.
     corked: Vec<u32>,
     cork: Vec<u8>,
+    /// Topics on which the connection at hand has just fallen behind.
+    fallen: Vec<u32>,
 }
 
 impl<S: Socket> Shard<S> {
@@ -127,12 +129,16 @@ impl<S: Socket> Shard<S> {
                         && let Some(topic) = self.locals.get_mut(frame.local)
                     {
                         topic.behind += 1;
+                        counters.subscriptions_behind.add(1);
+                        self.writer.fallen.push(frame.local);
                     }
-                    counters.messages_deferred.add(1);
                 }
-                Admission::Owed => counters.messages_deferred.add(1),
+                Admission::Owed => {}
                 Admission::Leave => counters.notices_dropped.add(1),
             }
+        }
+        while let Some(local) = self.writer.fallen.pop() {
+            self.unlist(key, local);
         }
         if !fits {
             self.close_slow(key, now);

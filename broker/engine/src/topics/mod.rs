@@ -20,7 +20,7 @@ pub use presence::{MemberId, PresenceSnapshot};
 pub use table::{PublishError, Published, TopicTable};
 pub use topic::Topic;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "shuttle"))]
 pub(crate) use interest::Joined;
 pub(crate) use interest::{Join, JoinError};
 pub(crate) use patterns::PatternTree;
