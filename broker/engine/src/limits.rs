@@ -32,6 +32,13 @@ pub struct Limits {
     pub stall_timeout_ms: u64,
     /// Most subscriptions of one connection. A page of quotes needs a few hundred.
     pub subscriptions_per_connection_max: usize,
+    /// Most of these that are patterns. Each may have its connection looked at for many topics.
+    pub patterns_per_connection_max: usize,
+    /// Topics that one connection may have looked through in one second by subscribing to
+    /// patterns. A new pattern is compared with every topic, some 50 ns each, and a snapshot looks
+    /// at every topic that matches; this keeps a client that does nothing else from taking a
+    /// shard's time.
+    pub pattern_topics_per_second_max: usize,
     /// Most topics on the node; each costs about half a kibibyte beside its history.
     pub topics_max: usize,
     /// Most bytes of messages kept for all topics; beyond it a topic keeps nothing new.
@@ -85,6 +92,8 @@ impl Default for Limits {
             outbox_total_bytes_max: 256 * 1_024 * KIB,
             stall_timeout_ms: 30_000,
             subscriptions_per_connection_max: 4_096,
+            patterns_per_connection_max: 128,
+            pattern_topics_per_second_max: 1_000_000,
             topics_max: 200_000,
             history_total_bytes_max: 512 * 1_024 * KIB,
             namespaces: Namespaces::default(),

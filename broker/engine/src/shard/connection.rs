@@ -111,6 +111,8 @@ pub(super) struct Extras {
     pub(super) patterns: Vec<PatternSubscription>,
     /// What the client calls itself.
     pub(super) name: MemberName,
+    /// Topics looked through for its patterns.
+    pub(super) searched: PerSecond,
     /// Messages that were passed over for a newer one of their topic.
     pub(super) merged: u64,
     /// Messages that are lost to the connection, and were told.
@@ -139,26 +141,27 @@ pub(super) struct Connection<S> {
     pub(super) subscriptions: SmallVec<[Subscription; 2]>,
     /// When bytes last came.
     pub(super) heard_ms: u64,
-    pub(super) control_frames: ControlFrames,
+    /// Control frames that came.
+    pub(super) control_frames: PerSecond,
     pub(super) is_lagging: bool,
     extras: Option<Box<Extras>>,
 }
 
-/// Control frames in the current second.
+/// How much of something there was in the current second.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct ControlFrames {
+pub(super) struct PerSecond {
     second: u32,
     count: u32,
 }
 
-impl ControlFrames {
-    /// Counts one and tells how many this second has had.
-    pub(super) fn count(&mut self, now_ms: u64) -> u32 {
-        let second = (now_ms / 1_000) as u32;
+impl PerSecond {
+    /// Counts `n` and tells how many this second has had.
+    pub(super) fn add(&mut self, n: u32, now: Now) -> u32 {
+        let second = (now.ms() / 1_000) as u32;
         if self.second != second {
             *self = Self { second, count: 0 };
         }
-        self.count += 1;
+        self.count = self.count.saturating_add(n);
         self.count
     }
 }
@@ -181,7 +184,7 @@ impl<S> Connection<S> {
             is_watched: false,
             subscriptions: SmallVec::new(),
             heard_ms: now_ms,
-            control_frames: ControlFrames::default(),
+            control_frames: PerSecond::default(),
             is_lagging: false,
             extras: None,
         }

@@ -342,7 +342,7 @@ impl<S: Socket> Shard<S> {
     fn admit_control_frame(&mut self, key: Key, now: Now) -> bool {
         let most = self.limits.control_frames_per_second_max;
         let Some(connection) = self.connections.get_mut(key.0 as usize) else { return false };
-        if connection.control_frames.count(now.ms()) <= most {
+        if connection.control_frames.add(1, now) <= most {
             return true;
         }
         let reason = format!("over {most} control frames in one second");

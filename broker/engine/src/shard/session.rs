@@ -31,6 +31,10 @@ impl<S: Socket> Shard<S> {
             }
             let result = request.and_then(|request| self.handle_request(key, request, now));
             self.reply(key, codec, id, result, now);
+            // Many large replies to one frame are no sign of a slow reader: let it take them.
+            if self.connections.get(key.0 as usize).is_some_and(|c| c.is_lagging) {
+                self.flush_outbox(key, now);
+            }
         }
     }
 
@@ -211,7 +215,10 @@ fn bad_topic(error: TopicError) -> ErrorReply {
 
 pub(super) fn join_error(error: &JoinError) -> ErrorReply {
     let code = match error {
-        JoinError::TooManyTopics(_) | JoinError::TooManyPatterns(_) => ErrorCode::LimitExceeded,
+        JoinError::TooManyTopics(_)
+        | JoinError::TooManyPatterns(_)
+        | JoinError::PatternsOfConnection(_) => ErrorCode::LimitExceeded,
+        JoinError::TooMuchSearched(_) => ErrorCode::Unavailable,
         JoinError::NoPresence => ErrorCode::NotEnabled,
     };
     ErrorReply::new(code, error.to_string())

@@ -97,6 +97,10 @@ impl<S: Socket> Shard<S> {
         wishes: Wishes<'_>,
         now: Now,
     ) -> Result<PatternSubscribed, JoinError> {
+        let options = self.topics.limits().namespaces.of(pattern.as_str()).clone();
+        let terms = wishes.terms(&options);
+        let wants_newest = wishes.wants_newest(terms, &options);
+        self.admit_pattern(key, pattern, wants_newest, now)?;
         // Mail that waits is for those who were here before.
         self.drain_mailbox(usize::MAX, now);
         let place = match self.locals.find_pattern(pattern) {
@@ -106,8 +110,6 @@ impl<S: Socket> Shard<S> {
                 self.locals.add_pattern(pattern, &matching)
             }
         };
-        let options = self.topics.limits().namespaces.of(pattern.as_str()).clone();
-        let terms = wishes.terms(&options);
         let entry = &mut self.locals.patterns[place as usize];
         let subscribed = PatternSubscribed { topics: entry.topics.len() as u64, mode: terms.mode };
         let Some(connection) = self.connections.get_mut(key.0 as usize) else {
@@ -117,10 +119,38 @@ impl<S: Socket> Shard<S> {
         let subscription = PatternSubscription { pattern: place, position, terms };
         connection.extras_mut().patterns.push(subscription);
         self.counters.subscriptions.add(1);
-        if wishes.wants_newest(terms, &options) {
+        if wants_newest {
             self.owe_newest(key, place, now);
         }
         Ok(subscribed)
+    }
+
+    /// Whether a connection may subscribe to one more pattern, and have that many topics looked
+    /// through for it.
+    fn admit_pattern(
+        &mut self,
+        key: Key,
+        pattern: &TopicPattern,
+        wants_newest: bool,
+        now: Now,
+    ) -> Result<(), JoinError> {
+        let searched = match self.locals.find_pattern(pattern) {
+            None => self.topics.topic_count(),
+            Some(place) if wants_newest => self.locals.patterns[place as usize].topics.len(),
+            Some(_) => 0,
+        };
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return Ok(()) };
+        let most = self.limits.patterns_per_connection_max;
+        if connection.patterns().len() >= most {
+            return Err(JoinError::PatternsOfConnection(most));
+        }
+        let most = self.limits.pattern_topics_per_second_max;
+        // The first search of a second is always allowed, or a large node would have no patterns.
+        let in_second = connection.extras_mut().searched.add(searched as u32, now) as usize;
+        if in_second > most.max(searched) {
+            return Err(JoinError::TooMuchSearched(most));
+        }
+        Ok(())
     }
 
     /// Owes a new subscriber of a pattern the newest message of each topic that it does not get

@@ -52,6 +52,15 @@ pub(crate) enum JoinError {
     /// The node has as many patterns as it may.
     #[error("the node has {0} patterns, the most allowed; this would be a new one")]
     TooManyPatterns(usize),
+    /// The connection has as many patterns as it may.
+    #[error("this connection subscribes to {0} patterns, the most allowed")]
+    PatternsOfConnection(usize),
+    /// Too many topics would have been looked through at once.
+    #[error(
+        "subscribing to patterns had {0} topics looked through in one second, the most allowed for \
+         a connection; try again in a second"
+    )]
+    TooMuchSearched(usize),
     /// The namespace has no presence.
     #[error("this namespace has no presence; the operator can turn it on")]
     NoPresence,

@@ -191,6 +191,22 @@ fn history_is_told_in_pages_and_a_key_is_published_once() {
 }
 
 #[test]
+fn many_large_replies_to_one_frame_reach_a_client_that_reads() {
+    let mut world = world(NamespaceOptions::default());
+    let (key, client) = world.subscriber(&[]);
+    world.publish("n.A", &format!("\"{}\"", "x".repeat(50_000)));
+    let history = History { topic: "n.A".into(), after: None, limit: None };
+    let command =
+        |id| fanfare_protocol::Command { id: Some(id), request: Request::History(history.clone()) };
+    let commands: Vec<_> = (0..50).map(command).collect();
+    let mut frame = Vec::new();
+    fanfare_protocol::Command::encode_batch(&commands, Codec::Json, &mut frame);
+    client.send(1, &frame);
+    while world.read(key) == ReadOutcome::More {}
+    assert_eq!(client.frames().len(), 50);
+}
+
+#[test]
 fn pings_tell_the_heads_that_changed_and_never_more_than_was_sent() {
     let mut world = world(NamespaceOptions::default());
     let (key, client) = world.subscriber(&["n.A", "n.B"]);

@@ -180,3 +180,22 @@ fn too_many_patterns_are_refused_by_number() {
     let reply = ask(&mut world, key, &client, pattern("a.*", Mode::All, false));
     assert!(matches!(reply, ServerFrame::Reply(r) if r.result.is_ok()), "known already");
 }
+
+#[test]
+fn looking_through_topics_again_and_again_is_refused_for_a_second() {
+    let mut world = World::new(|l| l.pattern_topics_per_second_max = 25);
+    for topic in 0..10 {
+        world.publish(&format!("t.{topic}"), "1");
+    }
+    let (key, client) = world.subscriber(&[]);
+    let try_pattern = |world: &mut World, topic: &str| {
+        let reply = ask(world, key, &client, pattern(topic, Mode::All, false));
+        let ServerFrame::Reply(reply) = reply else { panic!("{reply:?}") };
+        reply.result.map(|_| ()).map_err(|error| (error.code, error.retry))
+    };
+    assert_eq!(try_pattern(&mut world, "a.*"), Ok(()));
+    assert_eq!(try_pattern(&mut world, "b.*"), Ok(()));
+    assert_eq!(try_pattern(&mut world, "c.*"), Err((ErrorCode::Unavailable, true)));
+    world.pass(1_000);
+    assert_eq!(try_pattern(&mut world, "c.*"), Ok(()));
+}
