@@ -1,4 +1,5 @@
-//! The configuration file: today the options of namespaces and the limits of slow readers.
+//! The configuration file: today the options of namespaces, and the limits of slow and silent
+//! readers.
 //!
 //! Owns how it is written; what the options mean is the engine's.
 
@@ -43,6 +44,8 @@ struct File {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LimitsTable {
+    ping_interval: Option<DurationText>,
+    pong_timeout: Option<DurationText>,
     stall_timeout: Option<DurationText>,
     outbox_low_water: Option<SizeText>,
     outbox_high_water: Option<SizeText>,
@@ -145,6 +148,8 @@ fn is_one_level(name: &str) -> bool {
 
 impl LimitsTable {
     fn apply(&self, limits: &mut Limits) {
+        set(&mut limits.ping_interval_ms, self.ping_interval.map(DurationText::ms));
+        set(&mut limits.pong_timeout_ms, self.pong_timeout.map(DurationText::ms));
         set(&mut limits.stall_timeout_ms, self.stall_timeout.map(DurationText::ms));
         set(&mut limits.outbox_low_water_bytes, self.outbox_low_water.map(|size| size.0));
         set(&mut limits.outbox_high_water_bytes, self.outbox_high_water.map(|size| size.0));

@@ -5,6 +5,7 @@ use std::io;
 use bytes::Bytes;
 use fanfare_protocol::CloseCode;
 
+use super::catch_up::CaughtUp;
 use super::connection::{Admission, Phase};
 use super::{Key, Shard, Socket};
 use crate::outbox::Outbox;
@@ -172,14 +173,20 @@ impl<S: Socket> Shard<S> {
     /// or the socket takes no more.
     pub(super) fn flush_outbox(&mut self, key: Key, now: Now) {
         while self.write_outbox(key, now) {
-            if self.catch_up(key, now) {
-                continue;
+            match self.catch_up(key, now) {
+                CaughtUp::Partly => {}
+                CaughtUp::Blocked => return self.watch(key, now),
+                CaughtUp::Lost => return,
+                CaughtUp::Done => return self.finish_close(key),
             }
-            let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
-            if connection.phase == Phase::Closing && connection.socket.shutdown_write().is_err() {
-                self.end(key);
-            }
-            return;
+        }
+    }
+
+    /// Tells the peer that nothing follows the close frame.
+    fn finish_close(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        if connection.phase == Phase::Closing && connection.socket.shutdown_write().is_err() {
+            self.end(key);
         }
     }
 
@@ -241,6 +248,6 @@ impl Writer {
     }
 }
 
-fn is_temporary(error: &io::Error) -> bool {
+pub(super) fn is_temporary(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

@@ -114,6 +114,31 @@ fn a_reader_that_is_behind_costs_a_publish_nothing() {
 }
 
 #[test]
+fn a_latest_reader_that_trickles_holds_no_more_than_the_rest_of_one_frame() {
+    let mut world = World::new(|_| {});
+    let slow = world.subscriber(&[]);
+    let topics: Vec<String> = (0..150).map(|topic| format!("t.{topic}")).collect();
+    for topic in &topics {
+        join(&mut world, &slow, topic, None, Mode::Latest);
+    }
+    slow.1.set_room(0);
+    for round in 1..=20u64 {
+        for topic in &topics {
+            assert_eq!(world.publish(topic, "1"), round);
+        }
+        world.deliver();
+        slow.1.set_room(333);
+        world.shard.handle_writable(slow.0, world.now);
+        assert!(world.shard.buffered_amount(slow.0) < Some(60), "less than a frame");
+    }
+    slow.1.frames();
+    open_network(&mut world, &slow);
+    let last: Vec<u64> = slow.1.frames().iter().map(Frame::offset).collect();
+    assert!(last.len() >= 140 && last[1..].iter().all(|offset| *offset == 20), "{last:?}");
+    assert_eq!(world.counters().subscriptions_behind.get(), 0);
+}
+
+#[test]
 fn what_the_ring_no_longer_holds_is_told_as_an_exact_gap() {
     let mut world = World::new(|l| {
         small(l);
