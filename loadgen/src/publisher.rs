@@ -385,7 +385,7 @@ mod tests {
         content.extend_from_slice(b"}}");
         let commands = Command::decode_frame(Codec::Json, &content).unwrap();
         let payload = Payload::json(payload).unwrap();
-        let publish = Publish { topic: "ticks.a\"b".to_owned(), payload };
+        let publish = Publish::new("ticks.a\"b", payload);
         assert_eq!(commands[0].request, Ok(Request::Publish(publish)));
         assert_eq!((commands.len(), commands[0].id), (1, None));
     }
