@@ -99,7 +99,9 @@ pub(super) fn measure(
     let totals = session.finish()?;
     let mut quick = Measurement::new(load.quick, connecting, &connect, &measured, &totals);
     quick.server_rss_bytes = memory.map(|memory| memory.end_bytes);
-    progress.phase(format!("{label}: the slow ones read again"));
+    if slow.is_some() {
+        progress.phase(format!("{label}: the slow ones read again"));
+    }
     let slow = slow.map(|slow| slow.finish(published, means.drain_timeout)).transpose()?;
     Ok(Figures { quick, slow, memory, server_counts })
 }
@@ -159,6 +161,6 @@ impl Figures {
         let Some(counts) = &self.server_counts else { return false };
         let is_held = |name: &str| counts.get(name).is_some_and(|value| *value > 0.0);
         let closed = self.slow.as_ref().is_none_or(|slow| slow.closed > 0);
-        !closed && !is_held("outbox_bytes") && !is_held("messages_deferred_total")
+        !closed && !is_held("outbox_bytes") && !is_held("subscriptions_behind")
     }
 }

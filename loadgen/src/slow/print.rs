@@ -127,8 +127,8 @@ fn common_rows(row: &mut AddRow<'_>) {
             table::or_dash(value, |value| table::count(value as u64))
         }
     };
-    row("messages deferred, by its own count", &counted("messages_deferred_total"));
     row("bytes in its outboxes at the end", &counted("outbox_bytes"));
+    row("subscriptions behind at the end", &counted("subscriptions_behind"));
 }
 
 /// What became of the slow readers.
