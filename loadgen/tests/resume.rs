@@ -55,8 +55,8 @@ fn a_peer_that_queues_everything_sends_stale_messages() {
     let run = run("resume_stale", &peer.url(), &[]);
     assert_eq!(run.code, Some(1), "{}{}", run.stdout, run.stderr);
     let stale = run.result["faults"]["stale"].as_u64().expect("a count");
-    // All but the newest of each topic, what was held, and the allowance of 64 KiB.
-    assert!((200..640).contains(&stale), "{}", run.stdout);
+    // Most of what came meanwhile: all but the newest, what was held, and the allowance.
+    assert!((200..780).contains(&stale), "{}", run.stdout);
     assert_eq!((run.faults(), run.median("last_missing")), ([0; 4], &0.into()), "{}", run.stdout);
     assert!(run.stdout.contains(&format!("{stale} stale")), "{}", run.stdout);
 }
