@@ -103,8 +103,11 @@ fn duration(asked: &Asked, at: usize) -> Duration {
     Duration::from_secs_f64(asked.durations_seconds.get(at).copied().unwrap_or_default())
 }
 
+/// Adds a row: its label, and the figure of each column.
+type AddRow<'a> = dyn FnMut(&str, &dyn Fn(&Figures) -> String) + 'a;
+
 /// Rows that stand in both tables.
-fn common_rows(row: &mut dyn FnMut(&str, &dyn Fn(&Figures) -> String)) {
+fn common_rows(row: &mut AddRow<'_>) {
     let memory = |pick: fn(Memory) -> u64| {
         move |f: &Figures| table::or_dash(f.memory.map(pick), table::bytes)
     };
