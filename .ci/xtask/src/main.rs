@@ -18,16 +18,20 @@ Project tasks of Fanfare.
   cargo xtask test [--only STAGE]   run every stage, or one of them
   cargo xtask lint                  format, clippy and dependencies
   cargo xtask fuzz [SECONDS]        run each fuzz target for so long (default 60)
+  cargo xtask models [FACTOR]       search the models of what threads share, so many times as long
+                                    as `test` does (default 100)
   cargo xtask autobahn              the Autobahn suite against a release build; an error if it
                                     cannot be had
 
-Stages of `test`, in their order: format, clippy, dependencies, fuzz, autobahn, doc-tests, tests.
+Stages of `test`, in their order: format, clippy, dependencies, fuzz, autobahn, doc-tests, models,
+tests.
 With CI=true in the environment the Autobahn suite must run.
 The last line of `test` is `tests: N passed, M failed`; a failed stage other than tests counts as
 one failure.";
 
 const LINT: [Stage; 3] = [Stage::Format, Stage::Clippy, Stage::Dependencies];
 const FUZZ_SECONDS_USUAL: u32 = 60;
+const MODELS_FACTOR_USUAL: u32 = 100;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -40,6 +44,8 @@ fn main() -> ExitCode {
         ["fuzz", seconds] => {
             fuzz::run(&context, seconds.parse()?, fuzz::Lock::MayChange).map(|()| true)
         }
+        ["models"] => suite::run_models(&mut context, MODELS_FACTOR_USUAL).map(|()| true),
+        ["models", factor] => suite::run_models(&mut context, factor.parse()?).map(|()| true),
         ["autobahn"] => {
             context.is_ci = true;
             autobahn::run(&context).map(|_| true)

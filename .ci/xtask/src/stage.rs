@@ -20,6 +20,7 @@ pub(crate) enum Stage {
     Fuzz,
     Autobahn,
     DocTests,
+    Models,
     Tests,
 }
 
@@ -56,13 +57,14 @@ impl Context {
 
 impl Stage {
     /// Every stage, the quick ones first and the tests last.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Format,
         Self::Clippy,
         Self::Dependencies,
         Self::Fuzz,
         Self::Autobahn,
         Self::DocTests,
+        Self::Models,
         Self::Tests,
     ];
 
@@ -82,6 +84,7 @@ impl Stage {
             Self::Fuzz => "fuzz",
             Self::Autobahn => "autobahn",
             Self::DocTests => "doc-tests",
+            Self::Models => "models",
             Self::Tests => "tests",
         }
     }
@@ -94,6 +97,7 @@ impl Stage {
             Self::Fuzz => fuzz::run(context, FUZZ_SECONDS, fuzz::Lock::IsFixed)?,
             Self::Autobahn => return autobahn::run(context),
             Self::DocTests => suite::run(context, &["--doc"])?,
+            Self::Models => suite::run_models(context, 1)?,
             Self::Tests => suite::run(context, &["--lib", "--bins", "--tests"])?,
         }
         Ok(Outcome::Passed)

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Write};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
 
@@ -36,10 +36,31 @@ impl Counts {
     }
 }
 
-/// Runs the tests of the whole workspace that `selection` names; failing ones do not stop it.
+/// Multiplies the executions of each search through the models.
+const MODELS_FACTOR: &str = "FANFARE_MODELS_FACTOR";
+
+/// Runs the tests of the whole workspace that `selection` names.
 pub(crate) fn run(context: &mut Context, selection: &[&str]) -> anyhow::Result<()> {
     let mut test = cargo(context);
     test.args(["test", "--workspace", "--locked", "--no-fail-fast"]).args(selection);
+    count(context, test)
+}
+
+/// Runs the engine's models under the checker, `factor` times as long as usual. A long search is
+/// worth an optimized build.
+pub(crate) fn run_models(context: &mut Context, factor: u32) -> anyhow::Result<()> {
+    let mut test = cargo(context);
+    test.args(["test", "--package", "fanfare-engine", "--features", "shuttle", "--lib"]);
+    test.args(["--locked", "--no-fail-fast"]).env(MODELS_FACTOR, factor.to_string());
+    if factor > 1 {
+        test.arg("--release");
+    }
+    test.args(["--", "models::"]);
+    count(context, test)
+}
+
+/// Runs tests; failing ones do not stop it.
+fn count(context: &mut Context, mut test: Command) -> anyhow::Result<()> {
     let mut child = test.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
     let stdout = child.stdout.take().context("cargo test has no output")?;
     let mut terminal = std::io::stdout();

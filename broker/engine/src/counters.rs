@@ -5,22 +5,26 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use fanfare_protocol::CloseCode;
 
 use crate::histogram::Histogram;
+use crate::sync::SingleWriter;
 
 /// A number that one thread writes and any thread reads.
 #[derive(Debug, Default)]
-pub struct SharedCounter(AtomicU64);
+pub struct SharedCounter {
+    value: AtomicU64,
+    writer: SingleWriter,
+}
 
 impl SharedCounter {
     /// The value now.
     #[must_use]
     pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.value.load(Ordering::Relaxed)
     }
 
     /// Adds `n`. Only the owning thread may call this: it is a load and a store, so that counting
     /// costs what a plain integer costs.
     pub fn add(&self, n: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+        self.set(self.get().wrapping_add(n));
     }
 
     /// Takes `n` away, for a gauge. Only the owning thread may call this.
@@ -30,7 +34,8 @@ impl SharedCounter {
 
     /// Replaces the value. Only the owning thread may call this.
     pub fn set(&self, n: u64) {
-        self.0.store(n, Ordering::Relaxed);
+        self.writer.check();
+        self.value.store(n, Ordering::Relaxed);
     }
 }
 
@@ -64,8 +69,14 @@ pub struct ShardCounters {
     pub unfinished_bytes: SharedCounter,
     /// Write calls to sockets.
     pub writes: SharedCounter,
-    /// Messages that were not queued because their connection was behind, and left to the ring.
-    pub messages_deferred: SharedCounter,
+    /// Subscriptions whose messages are not queued now but owed from the ring.
+    pub subscriptions_behind: SharedCounter,
+    /// Messages that connections which were behind, or had come back, got from the rings.
+    pub messages_recovered: SharedCounter,
+    /// Messages that subscriptions of mode `latest` were spared, because newer ones came.
+    pub messages_merged: SharedCounter,
+    /// Presence events that were left out for connections that did not keep up.
+    pub notices_dropped: SharedCounter,
     /// Gaps that were told: a connection was so far behind that the ring had moved on.
     pub gaps: SharedCounter,
     /// Messages in these gaps.
@@ -100,7 +111,10 @@ impl Default for ShardCounters {
             connections_lagging: zero(),
             unfinished_bytes: zero(),
             writes: zero(),
-            messages_deferred: zero(),
+            subscriptions_behind: zero(),
+            messages_recovered: zero(),
+            messages_merged: zero(),
+            notices_dropped: zero(),
             gaps: zero(),
             gap_messages: zero(),
             command_errors: zero(),

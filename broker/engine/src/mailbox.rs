@@ -2,15 +2,33 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crossbeam_queue::SegQueue;
+use crate::fault::{Fault, planted};
+use crate::sync::SegQueue;
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::topics::{Message, PresenceUpdate};
 
-use crate::topics::Message;
+/// What is sent to a shard.
+#[derive(Debug)]
+pub(crate) enum Mail {
+    /// A message for the subscribers of its topic.
+    Message(Arc<Message>),
+    /// Who came and went, for those who want to know.
+    Presence(Arc<PresenceUpdate>),
+}
+
+impl Mail {
+    fn payload_len(&self) -> usize {
+        match self {
+            Self::Message(message) => message.payload_len(),
+            Self::Presence(_) => 0,
+        }
+    }
+}
 
 /// The messages that wait for one shard. Any thread pushes, the shard alone takes.
 pub struct Mailbox {
-    queue: SegQueue<Arc<Message>>,
+    queue: SegQueue<Mail>,
     bytes: AtomicUsize,
     /// Set while the shard is awake or has been woken: then nobody need wake it.
     awake: AtomicBool,
@@ -35,19 +53,32 @@ impl Mailbox {
         }
     }
 
-    pub(crate) fn push(&self, message: Arc<Message>) {
-        self.bytes.fetch_add(message.payload_len(), Ordering::Relaxed);
-        self.queue.push(message);
+    pub(crate) fn push(&self, mail: Mail) {
+        self.bytes.fetch_add(mail.payload_len(), Ordering::Relaxed);
+        if planted(Fault::LookBeforePush) {
+            self.wake_if_asleep();
+            return self.queue.push(mail);
+        }
+        self.queue.push(mail);
         // Swap after the push: a shard that falls asleep sees either the message or the swap.
+        self.wake_if_asleep();
+    }
+
+    fn wake_if_asleep(&self) {
         if !self.awake.swap(true, Ordering::SeqCst) {
             (self.wake)();
         }
     }
 
-    pub(crate) fn pop(&self) -> Option<Arc<Message>> {
-        let message = self.queue.pop()?;
-        self.bytes.fetch_sub(message.payload_len(), Ordering::Relaxed);
-        Some(message)
+    pub(crate) fn pop(&self) -> Option<Mail> {
+        let mail = self.queue.pop()?;
+        if planted(Fault::TornMailCount) {
+            let left = self.bytes().wrapping_sub(mail.payload_len());
+            self.bytes.store(left, Ordering::Relaxed);
+            return Some(mail);
+        }
+        self.bytes.fetch_sub(mail.payload_len(), Ordering::Relaxed);
+        Some(mail)
     }
 
     /// Messages that wait.
@@ -77,7 +108,7 @@ impl Mailbox {
     #[must_use]
     pub fn try_sleep(&self) -> bool {
         self.awake.store(false, Ordering::SeqCst);
-        if self.queue.is_empty() {
+        if self.queue.is_empty() || planted(Fault::SleepWithoutLook) {
             return true;
         }
         self.awake.store(true, Ordering::SeqCst);

@@ -5,8 +5,10 @@ use std::io;
 use bytes::Bytes;
 use fanfare_protocol::CloseCode;
 
+use super::catch_up::CaughtUp;
 use super::connection::{Admission, Phase};
 use super::{Key, Shard, Socket};
+use crate::outbox::Outbox;
 use crate::time::Now;
 
 /// Most bytes that are copied together for one write. Beyond it a vectored write from the shared
@@ -22,6 +24,8 @@ pub(super) struct Writer {
     /// waiting, so the copy is often there already.
     corked: Vec<u32>,
     cork: Vec<u8>,
+    /// Topics on which the connection at hand has just fallen behind.
+    fallen: Vec<u32>,
 }
 
 impl<S: Socket> Shard<S> {
@@ -91,14 +95,15 @@ impl<S: Socket> Shard<S> {
         if connection.phase == Phase::Closing {
             return;
         }
-        let (limits, counters) = (&self.limits, &self.counters);
+        let (marks, counters, now_ms) = (&self.marks, &self.counters, now.ms());
         let mut fits = true;
         for frame in self.writer.list.iter().map(|&index| self.fanout.frame(index)) {
             let rest_is_out = written >= frame.bytes.len();
             if rest_is_out || written > 0 {
                 if !rest_is_out {
                     let bytes = &frame.bytes;
-                    connection.change_outbox(limits, counters, |o| o.push_rest(bytes, written));
+                    let queue = |outbox: &mut Outbox| outbox.push_rest(bytes, written, now_ms);
+                    connection.change_outbox(marks, counters, queue);
                 }
                 written = written.saturating_sub(frame.bytes.len());
                 counters.messages_out.add(1);
@@ -107,21 +112,34 @@ impl<S: Socket> Shard<S> {
             if !is_blocked {
                 // Bounded by what one fan-out may mark, and written right after.
                 let bytes = frame.bytes.clone();
-                connection.change_outbox(limits, counters, |outbox| outbox.push(bytes));
+                let queue = |outbox: &mut Outbox| outbox.push(bytes, now_ms);
+                connection.change_outbox(marks, counters, queue);
                 counters.messages_out.add(1);
                 continue;
             }
-            match connection.admission(frame, limits) {
+            let terms = self.locals.get(frame.local).and_then(|topic| {
+                connection.through(frame.local, &topic.patterns).map(|(_, terms)| terms)
+            });
+            match connection.admission(frame, terms) {
                 Admission::Queue => {
-                    fits &= connection.enqueue(frame.bytes.clone(), limits, counters);
+                    fits &= connection.enqueue(frame.bytes.clone(), marks, counters, now);
                     counters.messages_out.add(1);
                 }
-                Admission::Defer => {
-                    connection.fall_behind(frame.local, frame.offset - 1);
-                    counters.messages_deferred.add(1);
+                Admission::Defer(after) => {
+                    if connection.fall_behind(frame.local, after, now)
+                        && let Some(topic) = self.locals.get_mut(frame.local)
+                    {
+                        topic.behind += 1;
+                        counters.subscriptions_behind.add(1);
+                        self.writer.fallen.push(frame.local);
+                    }
                 }
-                Admission::Owed => counters.messages_deferred.add(1),
+                Admission::Owed => {}
+                Admission::Leave => counters.notices_dropped.add(1),
             }
+        }
+        while let Some(local) = self.writer.fallen.pop() {
+            self.unlist(key, local);
         }
         if !fits {
             self.close_slow(key, now);
@@ -145,7 +163,7 @@ impl<S: Socket> Shard<S> {
         self.stage_pending(key, now);
         let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
         if connection.phase != Phase::Closing
-            && !connection.enqueue(frame, &self.limits, &self.counters)
+            && !connection.enqueue(frame, &self.marks, &self.counters, now)
         {
             self.close_slow(key, now);
         }
@@ -155,14 +173,20 @@ impl<S: Socket> Shard<S> {
     /// or the socket takes no more.
     pub(super) fn flush_outbox(&mut self, key: Key, now: Now) {
         while self.write_outbox(key, now) {
-            if self.catch_up(key, now) {
-                continue;
+            match self.catch_up(key, now) {
+                CaughtUp::Partly => {}
+                CaughtUp::Blocked => return self.watch(key, now),
+                CaughtUp::Lost => return,
+                CaughtUp::Done => return self.finish_close(key),
             }
-            let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
-            if connection.phase == Phase::Closing && connection.socket.shutdown_write().is_err() {
-                self.end(key);
-            }
-            return;
+        }
+    }
+
+    /// Tells the peer that nothing follows the close frame.
+    fn finish_close(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        if connection.phase == Phase::Closing && connection.socket.shutdown_write().is_err() {
+            self.end(key);
         }
     }
 
@@ -175,7 +199,7 @@ impl<S: Socket> Shard<S> {
                 Ok(n) => {
                     connection.progress_ms = now.ms();
                     self.counters.bytes_out.add(n as u64);
-                    connection.change_outbox(&self.limits, &self.counters, |o| o.advance(n));
+                    connection.change_outbox(&self.marks, &self.counters, |o| o.advance(n));
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
@@ -201,10 +225,10 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    fn close_slow(&mut self, key: Key, now: Now) {
+    pub(super) fn close_slow(&mut self, key: Key, now: Now) {
         let reason = format!(
             "over {} bytes wait for this connection; read faster, or subscribe to less",
-            self.limits.outbox_bytes_max
+            self.marks.max_bytes
         );
         self.close(key, CloseCode::SLOW_CONSUMER, &reason, now);
     }
@@ -224,6 +248,6 @@ impl Writer {
     }
 }
 
-fn is_temporary(error: &io::Error) -> bool {
+pub(super) fn is_temporary(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

@@ -1,7 +1,8 @@
 //! The name of one life of a topic's sequence.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Names one life of a topic's sequence. A topic that is forgotten and comes back, or a node that
 /// restarts, counts from 1 again under another epoch, so that an old position is never taken for

@@ -1,0 +1,69 @@
+//! Faults that tests plant into the engine, to prove that what looks for faults finds them.
+//!
+//! Each is planted by one condition where a real slip would be. In the broker that condition is
+//! the constant `false`, so no code of a fault is ever built into it; tests, the model checker and
+//! the simulator read it from the thread that they run on.
+
+/// A fault that can be planted; each name says what the engine then does wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// A push looks whether the shard sleeps before the message is in the queue.
+    LookBeforePush,
+    /// A shard falls asleep without looking once more for mail.
+    SleepWithoutLook,
+    /// The count of a mailbox's bytes is read and written as two steps.
+    TornMailCount,
+    /// A publish lets go of the topic before the message is in the mailboxes.
+    PushOutsideLock,
+    /// A publish puts its message on a topic that is out of the table.
+    PublishOnRetired,
+    /// A subscriber joins a topic that is out of the table.
+    JoinRetired,
+    /// A join reads the topic's newest offset before it is counted in.
+    ReadHeadBeforeJoin,
+    /// A publish adds to the bytes of all rings when others have seen its message.
+    CountHistoryLate,
+}
+
+/// Whether this fault is planted. Never, in the broker.
+#[cfg(not(any(test, feature = "simulator")))]
+#[inline(always)]
+pub(crate) const fn planted(_: Fault) -> bool {
+    false
+}
+
+#[cfg(any(test, feature = "simulator"))]
+pub(crate) use planting::planted;
+#[cfg(test)]
+pub(crate) use planting::with_fault;
+
+#[cfg(any(test, feature = "simulator"))]
+mod planting {
+    use std::cell::Cell;
+
+    use super::Fault;
+
+    thread_local! {
+        static PLANTED: Cell<Option<Fault>> = const { Cell::new(None) };
+    }
+
+    pub(crate) fn planted(fault: Fault) -> bool {
+        PLANTED.get() == Some(fault)
+    }
+
+    /// Runs `body` on this thread with this fault planted.
+    #[cfg(test)]
+    pub(crate) fn with_fault<T>(fault: Fault, body: impl FnOnce() -> T) -> T {
+        /// Takes the fault out again, also when the body panics, as it may well.
+        struct Planted(Option<Fault>);
+
+        impl Drop for Planted {
+            fn drop(&mut self) {
+                PLANTED.set(self.0);
+            }
+        }
+
+        let _before = Planted(PLANTED.replace(Some(fault)));
+        body()
+    }
+}

@@ -1,0 +1,3 @@
+//! sim
+pub(crate) mod random;
+pub(crate) mod wire;
