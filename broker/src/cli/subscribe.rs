@@ -131,7 +131,7 @@ impl Subscribe {
             Missed::Offsets { from, to } => json!({ "from": from, "to": to }),
             _ => json!(null),
         };
-        print_line(&json!({ "topic": gap.topic.as_str(), "gap": missed }))
+        print_line(&json!({ "topic": gap.filter.as_str(), "gap": missed }))
     }
 
     fn print(&self, message: &Message) -> std::io::Result<()> {
@@ -168,7 +168,7 @@ fn as_json(message: &Message) -> serde_json::Value {
     let (field, value) = content(&message.payload);
     json!({
         "topic": message.topic.as_str(),
-        "epoch": &*message.epoch,
+        "epoch": message.epoch.as_deref(),
         "offset": message.offset,
         field: value,
     })
