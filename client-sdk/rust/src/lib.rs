@@ -120,16 +120,26 @@
 
 mod address;
 mod alarm;
+mod audience;
 mod backlog;
 mod backoff;
+mod batch;
+mod buffered;
 mod builder;
 mod client;
 mod connection;
 mod driver;
 mod error;
 mod event;
+mod meter;
+mod options;
+mod pattern_route;
+mod publish;
+mod query;
+mod queue;
 mod request;
 mod route;
+mod routes;
 mod session;
 mod subscription;
 mod update;
@@ -139,8 +149,10 @@ pub use client::Client;
 pub use error::Error;
 pub use event::{Event, Events};
 pub use fanfare_protocol::{
-    CloseCode, Codec, ErrorCode, ErrorReply, Mode, Payload, PayloadKind, Position, TopicError,
-    TopicName,
+    CloseCode, Codec, ErrorCode, ErrorReply, Filter, Member, Mode, Payload, PayloadKind, Position,
+    PresenceList, Published, TopicError, TopicName, TopicPattern,
 };
-pub use subscription::{Messages, SubscribeOptions, Subscription};
-pub use update::{Gap, Message, Missed, Update};
+pub use options::{HistoryOptions, PublishOptions, SubscribeOptions};
+pub use query::HistoryPage;
+pub use subscription::{Messages, Subscription};
+pub use update::{Gap, Message, Missed, PresenceChange, Update};

@@ -3,7 +3,7 @@
 use std::io;
 
 use bytes::Bytes;
-use fanfare_protocol::CloseCode;
+use fanfare_protocol::{CloseCode, Mode};
 
 use super::catch_up::CaughtUp;
 use super::connection::{Admission, Phase};
@@ -109,7 +109,10 @@ impl<S: Socket> Shard<S> {
                 counters.messages_out.add(1);
                 continue;
             }
-            if !is_blocked {
+            let terms = self.locals.get(frame.local).and_then(|topic| {
+                connection.through(frame.local, &topic.patterns).map(|(_, terms)| terms)
+            });
+            if !is_blocked && terms.is_none_or(|terms| terms.mode == Mode::All) {
                 // Bounded by what one fan-out may mark, and written right after.
                 let bytes = frame.bytes.clone();
                 let queue = |outbox: &mut Outbox| outbox.push(bytes, now_ms);
@@ -117,9 +120,6 @@ impl<S: Socket> Shard<S> {
                 counters.messages_out.add(1);
                 continue;
             }
-            let terms = self.locals.get(frame.local).and_then(|topic| {
-                connection.through(frame.local, &topic.patterns).map(|(_, terms)| terms)
-            });
             match connection.admission(frame, terms) {
                 Admission::Queue => {
                     fits &= connection.enqueue(frame.bytes.clone(), marks, counters, now);

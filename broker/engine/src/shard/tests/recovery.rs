@@ -139,6 +139,28 @@ fn a_latest_reader_that_trickles_holds_no_more_than_the_rest_of_one_frame() {
 }
 
 #[test]
+fn a_burst_that_stops_a_latest_reader_leaves_nothing_old_in_its_outbox() {
+    let mut world = World::new(|_| {});
+    let slow = world.subscriber(&[]);
+    for topic in ["t", "u"] {
+        join(&mut world, &slow, topic, None, Mode::Latest);
+    }
+    let body = format!("\"{}\"", "x".repeat(10_000));
+    for _ in 0..10 {
+        world.publish("t", &body);
+        world.publish("u", &body);
+    }
+    slow.1.set_room(5_000);
+    world.deliver();
+    assert!(world.shard.buffered_amount(slow.0) < Some(10_100), "the rest of one frame");
+    world.publish("u", &body);
+    world.deliver();
+    open_network(&mut world, &slow);
+    let last: Vec<u64> = slow.1.frames().iter().map(Frame::offset).collect();
+    assert_eq!(last, [10, 11]);
+}
+
+#[test]
 fn what_the_ring_no_longer_holds_is_told_as_an_exact_gap() {
     let mut world = World::new(|l| {
         small(l);
