@@ -45,6 +45,11 @@ impl Behind {
         Some(entry)
     }
 
+    #[cfg(any(test, feature = "simulator"))]
+    pub(super) fn topics(&self) -> impl Iterator<Item = u32> {
+        self.entries.iter().map(|(local, _)| *local)
+    }
+
     fn find(&self, local: u32) -> Result<usize, usize> {
         self.entries.binary_search_by_key(&local, |(local, _)| *local)
     }

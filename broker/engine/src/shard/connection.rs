@@ -181,6 +181,12 @@ impl<S> Connection<S> {
         }
     }
 
+    /// The topics that are owed.
+    #[cfg(any(test, feature = "simulator"))]
+    pub(super) fn behind_topics(&self) -> impl Iterator<Item = u32> {
+        self.behind.iter().flat_map(|behind| behind.topics())
+    }
+
     /// The next topic that is owed, and the offset up to which it is served.
     pub(super) fn next_behind(&mut self) -> Option<(u32, u64)> {
         self.behind.as_deref_mut()?.next()

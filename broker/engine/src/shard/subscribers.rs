@@ -95,6 +95,32 @@ impl LocalTopics {
         (topic, moved)
     }
 
+    /// The subscriber at this place in the lists.
+    #[cfg(any(test, feature = "simulator"))]
+    pub(super) fn subscriber(&self, local: u32, form: WireForm, position: u32) -> Option<Key> {
+        self.get(local)?.lists[form.index()].get(position as usize).copied()
+    }
+
+    /// Panics unless lists agree; each topic with the number of its subscribers.
+    #[cfg(any(test, feature = "simulator"))]
+    pub(super) fn audit(&self) -> impl Iterator<Item = (&Topic, usize)> {
+        assert_eq!(self.topics.len(), self.by_id.len(), "topics by id");
+        self.topics.iter().map(|(local, topic)| {
+            assert_eq!(self.find(topic.topic.id), Some(local as u32), "a topic by its id");
+            let subscribers: Vec<Key> = topic.lists.concat();
+            let is_listed = topic.fresh.iter().all(|(key, _)| subscribers.contains(key));
+            assert!(is_listed, "only a subscriber has mail that is not for it");
+            assert!(!subscribers.is_empty(), "a topic without subscribers is forgotten");
+            (&*topic.topic, subscribers.len())
+        })
+    }
+
+    /// Whether some mail may not be for everyone.
+    #[cfg(any(test, feature = "simulator"))]
+    pub(super) fn has_fresh(&self) -> bool {
+        !self.with_fresh.is_empty() || self.topics.iter().any(|(_, topic)| !topic.fresh.is_empty())
+    }
+
     /// Who on this shard is to get `message`; `None` if nobody is.
     pub(super) fn audience(&mut self, message: &Message) -> Option<Audience<'_>> {
         let local = self.find(message.topic_id)?;

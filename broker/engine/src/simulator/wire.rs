@@ -28,6 +28,8 @@ pub(crate) struct Pipe {
     /// Whether the broker has something to read that it has not been told of.
     pub(crate) is_readable: bool,
     is_shut: bool,
+    /// Commands and pings that the client has sent since the broker last read.
+    pub(crate) replies_due: usize,
     /// One in so many writes is cut short or interrupted without need; 0 for none.
     pub(crate) unrest: u64,
 }
@@ -59,8 +61,14 @@ impl Wire {
             is_refused: false,
             is_readable: false,
             is_shut: false,
+            replies_due: 0,
             unrest: 0,
         })))
+    }
+
+    /// Whether both are ends of one connection.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
     }
 
     pub(crate) fn pipe(&self) -> std::cell::RefMut<'_, Pipe> {

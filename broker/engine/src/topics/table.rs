@@ -23,7 +23,7 @@ use crate::time::Now;
 
 /// Lock stripes of the table. Stripes are taken for a look-up only, so a few for each core do;
 /// more spread the sweep into shorter steps. The model checker has few steps to spend.
-const STRIPES: usize = if cfg!(all(test, feature = "shuttle")) { 1 } else { 256 };
+pub(super) const STRIPES: usize = if cfg!(all(test, feature = "shuttle")) { 1 } else { 256 };
 
 type Stripe = RwLock<HashMap<TopicName, Arc<Topic>>>;
 
@@ -277,6 +277,12 @@ impl TopicTable {
                 self.retire_if_idle(topic.name());
             }
         }
+    }
+
+    #[cfg(any(test, feature = "simulator"))]
+    pub(super) fn all_topics(&self) -> Vec<Arc<Topic>> {
+        let stripes = self.stripes.iter().map(|stripe| stripe.read());
+        stripes.flat_map(|stripe| stripe.values().cloned().collect::<Vec<_>>()).collect()
     }
 
     fn stripe(&self, name: &TopicName) -> &Stripe {

@@ -207,6 +207,15 @@ impl TopicState {
         self.ring.is_empty() && self.subscribers.iter().all(|&count| count == 0)
     }
 
+    /// Panics unless the ring agrees with its counts; the bytes that it holds.
+    #[cfg(any(test, feature = "simulator"))]
+    pub(super) fn audit(&self) -> usize {
+        let bytes: usize = self.ring.iter().map(|message| cost(message)).sum();
+        assert_eq!(self.ring_bytes, bytes, "the bytes of a ring");
+        assert!(!self.retired, "a topic in the table is in use");
+        bytes
+    }
+
     fn drop_oldest(&mut self) {
         match self.ring.pop_front() {
             Some(message) => self.ring_bytes -= cost(&message),
