@@ -47,7 +47,7 @@ impl<S: Socket> Shard<S> {
             self.counters.delivery_us.record(waited_us);
         }
         if connection.is_waiting() {
-            return self.queue_list(key, 0, true, now);
+            return self.queue_list(key, 0, now);
         }
         let total: usize = match self.writer.list[..] {
             [only] => self.fanout.frame(only).bytes.len(),
@@ -59,7 +59,7 @@ impl<S: Socket> Shard<S> {
             self.writer.cork(&self.fanout);
             connection.socket.write(&self.writer.cork)
         } else {
-            Ok(0)
+            return self.write_in_parts(key, now);
         };
         self.counters.writes.add(1);
         match written {
@@ -69,24 +69,43 @@ impl<S: Socket> Shard<S> {
             }
             Ok(n) => {
                 self.counters.bytes_out.add(n as u64);
-                // Too much for one copy is no sign of a slow reader: nothing was tried yet.
-                let is_blocked = total <= CORK_BYTES_MAX;
-                self.queue_list(key, n, is_blocked, now);
+                self.queue_list(key, n, now);
                 self.flush_outbox(key, now);
             }
-            Err(e) if is_temporary(&e) => {
-                self.queue_list(key, 0, true, now);
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                self.queue_list(key, 0, now);
                 self.watch(key, now);
             }
+            // No event will say that the socket takes bytes: it may well do so now.
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => self.write_in_parts(key, now),
             Err(_) => {
                 self.end(key);
             }
         }
     }
 
+    /// Writes the frames of `writer.list` through the outbox, no more at a time than may wait
+    /// there: that they are many is no sign of a slow reader, but it may turn out to be one.
+    fn write_in_parts(&mut self, key: Key, now: Now) {
+        let mut taken = 0;
+        while let Some(&frame) = self.writer.list.get(taken) {
+            let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+            let bytes = self.fanout.frame(frame).bytes.clone();
+            connection.change_outbox(&self.limits, &self.counters, |outbox| outbox.push(bytes));
+            self.counters.messages_out.add(1);
+            taken += 1;
+            let is_full = connection.outbox_bytes() >= self.limits.outbox_high_water_bytes;
+            if is_full && !self.write_outbox(key, now) {
+                self.writer.list.drain(..taken);
+                return self.queue_list(key, 0, now);
+            }
+        }
+        self.flush_outbox(key, now);
+    }
+
     /// Queues the frames of `writer.list` without the `written` bytes that are out already, or
-    /// notes that they are owed. `is_blocked`: the socket takes nothing, so modes decide.
-    fn queue_list(&mut self, key: Key, mut written: usize, is_blocked: bool, now: Now) {
+    /// notes that they are owed: the socket takes nothing now, so modes decide.
+    fn queue_list(&mut self, key: Key, mut written: usize, now: Now) {
         let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
         if connection.phase == Phase::Closing {
             return;
@@ -101,13 +120,6 @@ impl<S: Socket> Shard<S> {
                     connection.change_outbox(limits, counters, |o| o.push_rest(bytes, written));
                 }
                 written = written.saturating_sub(frame.bytes.len());
-                counters.messages_out.add(1);
-                continue;
-            }
-            if !is_blocked {
-                // Bounded by what one fan-out may mark, and written right after.
-                let bytes = frame.bytes.clone();
-                connection.change_outbox(limits, counters, |outbox| outbox.push(bytes));
                 counters.messages_out.add(1);
                 continue;
             }
@@ -128,14 +140,12 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    /// Moves frames that are marked for a connection into its outbox, so that what is sent next
-    /// comes after them.
+    /// Writes or queues frames that are marked for a connection, so that what is sent next comes
+    /// after them. The connection may be gone then.
     pub(super) fn stage_pending(&mut self, key: Key, now: Now) {
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
-        if !connection.pending.is_empty() {
-            let is_blocked = connection.is_waiting();
-            self.fanout.take(&mut connection.pending, &mut self.writer.list);
-            self.queue_list(key, 0, is_blocked, now);
+        let connection = self.connections.get(key.0 as usize);
+        if connection.is_some_and(|connection| !connection.pending.is_empty()) {
+            self.flush_pending(key, false, now);
         }
     }
 
@@ -222,8 +232,4 @@ impl Writer {
         }
         self.corked.clone_from(&self.list);
     }
-}
-
-fn is_temporary(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

@@ -103,6 +103,11 @@ impl Client {
         }
     }
 
+    /// What it knows is of no use any more.
+    pub(super) fn forget_positions(&mut self) {
+        self.memory.iter_mut().flatten().for_each(|(_, position)| *position = None);
+    }
+
     /// Does one of the things that clients do; what, for the trace.
     pub(super) fn act(&mut self, plan: &Plan, record: &mut Record, random: &mut Random) -> String {
         let Some(session) = self.session.as_mut() else { return "nothing".to_owned() };

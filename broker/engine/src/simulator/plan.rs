@@ -133,10 +133,12 @@ fn limits(random: &mut Random, payload_bytes_max: u64, rings_have_room: bool) ->
     let high_water = random.pick(&[200, 600, 2_000, 65_536]);
     let usual = Limits::default();
     Limits {
+        // Room for a frame of several commands.
+        message_bytes_max: usual.message_bytes_max + 8 * payload_bytes_max as usize,
         outbox_high_water_bytes: high_water,
         outbox_bytes_max: high_water * 3 + 2 * payload_bytes_max as usize + 2_000,
         stall_timeout_ms: random.pick(&[3_000, usual.stall_timeout_ms]),
-        history_messages_max: random.pick(&[1, 2, 5, 20, usual.history_messages_max]),
+        history_messages_max: random.pick(&[0, 1, 2, 5, 20, usual.history_messages_max]),
         history_bytes_max: match rings_have_room {
             true => usual.history_bytes_max * 8,
             false => random.between(300, 4_000) as usize,

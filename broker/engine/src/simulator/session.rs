@@ -31,8 +31,8 @@ pub(super) struct Session {
     /// Whether the broker may, or must, refuse to go on from the position that was named.
     may_be_refused: bool,
     must_be_refused: bool,
-    /// The code of the close frame that came.
-    pub(super) closed: Option<u16>,
+    /// The code and the reason of the close frame that came.
+    pub(super) closed: Option<(CloseCode, String)>,
 }
 
 /// What a command asked.
@@ -143,7 +143,9 @@ impl Session {
                     assert_eq!(content.as_deref(), Some(frame.payload()), "pongs answer in order");
                 }
                 (CLOSE, _) => {
-                    self.closed = frame.close_code();
+                    let reason = frame.payload().get(2..).unwrap_or_default();
+                    let reason = String::from_utf8_lossy(reason).into_owned();
+                    self.closed = frame.close_code().map(|code| (CloseCode(code), reason));
                     record.summary.count("connections closed by the broker");
                     self.wire.pipe().send(CLOSE, frame.payload());
                 }
@@ -254,8 +256,9 @@ impl Session {
     }
 
     /// Demands that there was a reason to close the connection.
-    pub(super) fn check_closed(&self, code: CloseCode, is_prompt: bool, record: &Record) {
-        match code {
+    pub(super) fn check_closed(&self, is_prompt: bool, record: &Record) {
+        let Some((code, reason)) = &self.closed else { return };
+        match *code {
             CloseCode::NOT_RECOVERABLE => {
                 assert!(self.may_be_refused, "nothing was asked for that could be refused");
                 for track in self.tracks() {
@@ -264,15 +267,15 @@ impl Session {
                 }
             }
             CloseCode::SERVICE_RESTART if is_prompt => {
-                let complete = self.tracks().all(|track| track.is_complete(record));
-                assert!(complete, "what was published before the end comes before it");
+                let is_served = self.tracks().all(|track| track.is_served(record));
+                assert!(is_served, "what was published before the end comes before it");
             }
             CloseCode::SERVICE_RESTART => {}
             CloseCode::SLOW_CONSUMER
             | CloseCode::NO_PONG
             | CloseCode::CONNECT_TIMEOUT
-            | CloseCode::MESSAGE_TIMEOUT => assert!(!is_prompt, "{code:?} to a prompt reader"),
-            other => panic!("closed with {other:?}"),
+            | CloseCode::MESSAGE_TIMEOUT => assert!(!is_prompt, "a prompt reader: {reason}"),
+            other => panic!("closed with {other:?}: {reason}"),
         }
     }
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-const KEPT: usize = 40;
+const KEPT: usize = 60;
 
 /// What happened last, oldest first.
 #[derive(Clone, Debug, Default)]

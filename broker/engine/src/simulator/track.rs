@@ -80,6 +80,14 @@ impl Track {
         self.last == record.head(self.topic, &self.epoch)
     }
 
+    /// Whether it has all that a reader who is never slow gets. A newest message that was not kept
+    /// for a new subscriber cannot come.
+    pub(super) fn is_served(&self, record: &Record) -> bool {
+        let head = record.head(self.topic, &self.epoch);
+        let awaits_first = !self.has_position && head == self.last + 1;
+        self.is_complete(record) || (awaits_first && !record.must_be_kept(&self.place(head)))
+    }
+
     /// Demands that it has everything, or the newest that is to be had.
     pub(super) fn check_complete(&self, record: &Record) {
         let head = record.head(self.topic, &self.epoch);

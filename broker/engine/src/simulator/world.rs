@@ -169,6 +169,7 @@ impl World {
         self.trace.tell(|| format!("{link} is writable"));
         let event_loop = &mut self.loops[link.shard];
         event_loop.wake();
+        link.wire.pipe().announce_writable();
         if event_loop.shard.is_waiting(link.key) {
             event_loop.shard.handle_writable(link.key, now);
         }
@@ -214,10 +215,14 @@ impl World {
             self.trace.tell(|| format!("client {at} reads up to {bytes} bytes"));
         }
         session.hear(bytes, &mut self.record);
-        if let Some(code) = session.closed {
-            session.check_closed(CloseCode(code), is_prompt, &self.record);
-            self.trace.tell(|| format!("client {at} was closed with {code}"));
+        if let Some((code, reason)) = &session.closed {
+            session.check_closed(is_prompt, &self.record);
+            self.trace.tell(|| format!("client {at} was closed with {}: {reason}", code.0));
+            let forgets = *code == CloseCode::NOT_RECOVERABLE;
             client.leave(Exit::Finish);
+            if forgets {
+                client.forget_positions();
+            }
         }
     }
 

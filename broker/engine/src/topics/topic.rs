@@ -167,7 +167,8 @@ impl TopicState {
         CatchUp {
             missed: None,
             messages: newest.cloned().into_iter().collect(),
-            up_to: self.head.max(after),
+            // What was not kept may still come through the mailbox.
+            up_to: newest.map_or(after, |message| message.offset()),
             is_complete: true,
             has_older_mail,
         }
