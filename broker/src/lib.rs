@@ -7,11 +7,12 @@
 mod admin;
 pub mod cli;
 mod clock;
+pub mod config;
 pub mod demo;
 mod http;
 mod net;
 mod server;
 mod shard;
 
-pub use fanfare_engine::{Limits, LimitsError};
+pub use fanfare_engine::{Limits, LimitsError, NamespaceOptions, Namespaces, SlowConsumer};
 pub use server::{Publisher, Server, ServerConfig, StartError};

@@ -12,8 +12,8 @@ use fanfare_protocol::{Payload, TopicName};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
-use crate::admin::{self, AdminThread};
-use crate::shard::{self, ShardSpec, ShardThread, WAKE};
+use crate::admin::{self, AdminThread, NodeView};
+use crate::shard::{self, ShardSpec, WAKE};
 use crate::{clock, net};
 
 /// How a broker is to be started.
@@ -133,6 +133,7 @@ impl Server {
 
         let mut shards = Vec::with_capacity(count);
         let mut counters = Vec::with_capacity(count);
+        let mut questions = Vec::with_capacity(count);
         for (index, (poll, listener)) in polls.into_iter().zip(listeners).enumerate() {
             let spec = ShardSpec {
                 index,
@@ -144,12 +145,14 @@ impl Server {
                 stop: stopped.clone(),
             };
             // Should a later one fail, dropping `stop` ends those that run.
-            let ShardThread { counters: shard_counters, thread } = shard::spawn(spec)?;
-            shards.push(thread);
-            counters.push(shard_counters);
+            let shard = shard::spawn(spec)?;
+            shards.push(shard.thread);
+            counters.push(shard.counters);
+            questions.push(shard.questions);
         }
         let counters = Arc::new(RwLock::new(counters));
-        let admin = admin::spawn(admin_listener, topics.clone(), counters.clone(), stopped)?;
+        let node = NodeView { topics: topics.clone(), counters: counters.clone(), questions };
+        let admin = admin::spawn(admin_listener, node, stopped)?;
         Ok(Self { addr, admin, topics, shards, counters, stop })
     }
 
@@ -238,7 +241,7 @@ impl Publisher {
     /// # Errors
     /// [`PublishError`]; nothing was published.
     pub fn publish(&mut self, topic: &TopicName, payload: &Payload) -> Result<u64, PublishError> {
-        let published = self.topics.publish(topic, payload, &self.counters, clock::now())?;
+        let published = self.topics.publish(topic, payload, None, &self.counters, clock::now())?;
         Ok(published.offset)
     }
 }

@@ -13,7 +13,7 @@ async fn every_form_gets_the_same_messages() {
     let mut raw = Ws::raw(&server, "t").await;
     let mut json = Ws::subscriber(&server, &["t"]).await;
     let mut msgpack = Ws::open(&server, "/v1/ws", Some("fanfare.v1.msgpack")).await;
-    let subscribe = Subscribe { topic: "t".to_owned(), since: None, mode: None };
+    let subscribe = Subscribe::new("t");
     let commands = [
         Command { id: None, request: Request::Connect(Connect::default()) },
         Command { id: Some(2), request: Request::Subscribe(subscribe) },

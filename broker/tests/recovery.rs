@@ -5,6 +5,11 @@ mod support;
 use serde_json::Value;
 use support::{Ws, eventually, handshake, http, metric, start, start_with};
 
+/// Whether some subscription is behind.
+async fn is_behind(server: &fanfare::Server) -> bool {
+    metric(server, "fanfare_subscriptions_behind").await > 0.0
+}
+
 async fn publish(server: &fanfare::Server, body: &str) -> Value {
     let answer = http(server, "POST /v1/topics/t", &["Content-Type: text/plain"], body.as_bytes());
     answer.await.json()
@@ -15,15 +20,16 @@ async fn a_reader_that_stops_costs_its_allowance_and_is_told_what_it_missed() {
     let server = start_with(|l| {
         l.outbox_high_water_bytes = 100_000;
         l.outbox_bytes_max = 200_000;
-        l.history_messages_max = 20;
+        l.namespaces.default_mut().history_messages = 20;
     });
     let mut slow = Ws::subscriber(&server, &["t"]).await;
     let mut quick = Ws::subscriber(&server, &["t"]).await;
     let body = "x".repeat(20_000);
-    let mut published = 0;
+    let (mut published, mut owed) = (0, 0);
     // Until more is left to the ring than it holds.
-    while metric(&server, "fanfare_messages_deferred_total").await < 40.0 {
+    while owed < 40 {
         published += 1;
+        owed += u64::from(is_behind(&server).await);
         publish(&server, &body).await;
         assert_eq!(quick.json().await["offset"].as_u64(), Some(published));
         let waiting = metric(&server, "fanfare_outbox_bytes").await;
@@ -55,9 +61,10 @@ async fn a_latest_reader_that_stops_gets_the_newest_value_when_it_goes_on() {
     slow.send(r#"{"id":2,"subscribe":{"topic":"t","mode":"latest"}}"#).await;
     assert_eq!(slow.json().await["subscribe"]["recovered"], false);
     let body = "x".repeat(20_000);
-    let mut published = 0;
-    while metric(&server, "fanfare_messages_deferred_total").await < 100.0 {
+    let (mut published, mut owed) = (0, 0);
+    while owed < 100 {
         published += 1;
+        owed += u64::from(is_behind(&server).await);
         publish(&server, &body).await;
         assert!(metric(&server, "fanfare_outbox_bytes").await < 50_000.0, "one frame at most");
         assert!(published < 5_000, "the kernel cannot hold that much");
@@ -69,6 +76,8 @@ async fn a_latest_reader_that_stops_gets_the_newest_value_when_it_goes_on() {
     assert!(offsets.is_sorted_by(|a, b| a < b), "{offsets:?}");
     let missed = published - offsets.len() as u64;
     assert!(missed >= 99, "{missed} were merged into the newest");
+    assert_eq!(metric(&server, "fanfare_messages_merged_total").await, missed as f64);
+    assert!(!is_behind(&server).await);
     server.stop().await;
 }
 
@@ -111,7 +120,7 @@ async fn a_reader_that_takes_nothing_at_all_is_closed() {
     });
     let stalled = handshake(&server, "/v1/topics/t").await;
     let body = "x".repeat(50_000);
-    while metric(&server, "fanfare_messages_deferred_total").await < 2.0 {
+    while !is_behind(&server).await {
         publish(&server, &body).await;
     }
     let closed = "fanfare_connections_closed_total{code=\"slow_consumer\"}";

@@ -26,7 +26,7 @@ async fn what_is_posted_is_delivered_and_can_be_read_back() {
     }
     let answer = http(&server, "GET /v1/topics/news.z%C3%BCrich", &[], b"").await;
     let expected = json!({
-        "topic": "news.zürich", "epoch": epoch, "offset": 5,
+        "topic": "news.zürich", "epoch": epoch, "offset": 5, "recovered": false, "more": false,
         "messages": [
             {"offset": 1, "data": {"p": 1}},
             {"offset": 2, "text": "{\"p\": 2}"},
@@ -55,8 +55,8 @@ async fn wrong_requests_are_told_what_is_allowed() {
         ("POST /v1/topics/a", none, &[b'x'; 1_001], 413, "1000 bytes"),
         ("PUT /v1/topics/a", none, b"x", 405, "GET, POST"),
         ("GET /v1/topics/a", none, b"", 404, "nothing has been published"),
-        ("GET /v1/topics/a?limit=0", none, b"", 400, "from 1 to 100"),
-        ("GET /v1/topics/a?limit=101", none, b"", 400, "from 1 to 100"),
+        ("GET /v1/topics/a?limit=0", none, b"", 400, "from 1 to 1000"),
+        ("GET /v1/topics/a?limit=1001", none, b"", 400, "from 1 to 1000"),
         ("GET /v1/topics/a?newest=1", none, b"", 400, "limit"),
         ("POST /v1/topics/a*", none, b"x", 400, "'*'"),
     ] {

@@ -115,7 +115,7 @@ impl Opener<'_> {
         let place = self.next as usize;
         let number = self.share.first + self.next;
         self.next += 1;
-        match Opening::start(self.plan, self.share, number, place, &self.opened.poll) {
+        match Opening::start(self.plan, self.share, (number, &[]), place, &self.opened.poll) {
             Ok(opening) => {
                 self.under_way[place] = Some(opening);
                 self.pending += 1;
@@ -125,9 +125,8 @@ impl Opener<'_> {
     }
 
     fn advance(&mut self, place: usize) {
-        let codec = self.plan.transport.codec();
         let Some(opening) = self.under_way[place].as_mut() else { return };
-        match opening.advance(codec) {
+        match opening.advance() {
             Ok(false) => return,
             Ok(true) => self.live(place),
             Err(error) => {
@@ -144,8 +143,7 @@ impl Opener<'_> {
         report.opened += 1;
         report.latency.record(now_ns() - opening.started_ns);
         self.count.store(report.opened, Ordering::Relaxed);
-        let live = Live { stream: opening.stream, unread: opening.input };
-        self.opened.connections[place] = Some(live);
+        self.opened.connections[place] = Some(opening.into_live().0);
     }
 
     fn failed(&mut self, error: &ConnectError) {
@@ -177,7 +175,7 @@ mod tests {
         let shape =
             Shape { connections: 2, topics: vec!["a".to_owned()], topics_per_connection: 1 };
         let target = Target::parse(&url).unwrap();
-        let plan = Plan { target, transport: Transport::Json, shape, publishers: 1, run: 0 };
+        let plan = Plan::new(target, Transport::Json, shape);
         let share = Share { first: 0, count: 2, source: None };
         let opened = open(&plan, share, &AtomicU32::new(0)).unwrap();
         assert_eq!((opened.report.opened, opened.report.failed), (0, 2));

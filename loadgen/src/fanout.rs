@@ -3,17 +3,15 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use fanfare_protocol::TopicName;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::FanoutArgs;
-use crate::environment::Environment;
-use crate::feed::{PAYLOAD_BYTES_MIN, Steady, padding};
+use crate::feed::{Steady, padding};
 use crate::plan::{Peer, Plan, Shape, Target, Transport};
 use crate::progress::Progress;
-use crate::report::{Document, Faults, Measurement, SCHEMA, command_line, median};
+use crate::report::{Document, Faults, Measurement};
+use crate::rounds;
 use crate::session::{Means, Pace, Session};
-use crate::stamp::MARK;
 use crate::table;
 use crate::under_test::UnderTest;
 
@@ -48,6 +46,14 @@ struct Round {
     ratio_to_floor: Option<f64>,
 }
 
+impl rounds::Round for Round {
+    fn faults(&self) -> Faults {
+        let mut faults = self.server.faults.clone();
+        self.floor.iter().for_each(|floor| faults.add(&floor.faults));
+        faults
+    }
+}
+
 /// Runs all rounds and tells the result; true if nothing was lost, doubled or reordered.
 ///
 /// # Errors
@@ -55,30 +61,11 @@ struct Round {
 pub(crate) fn run(args: &FanoutArgs) -> Result<bool> {
     let shape = shape(args)?;
     let means = args.generator.means();
-    let environment = Environment::read(args.server.server.as_deref());
-    let mut progress = Progress::new();
-    let mut rounds = Vec::new();
-    for number in 1..=args.rounds {
-        let label = format!("round {number}/{}", args.rounds);
-        rounds.push(round(args, &shape, means, &label, &mut progress)?);
-    }
-    drop(progress);
-    let mut faults = Faults::default();
-    for round in &rounds {
-        round.floor.iter().for_each(|floor| faults.add(&floor.faults));
-        faults.add(&round.server.faults);
-    }
-    let document = Document {
-        schema: SCHEMA,
-        name: args.generator.name.clone(),
-        command: command_line(),
-        environment,
-        load: load(args),
-        median: median(&rounds)?,
-        rounds,
-        faults,
-    };
-    args.generator.out.as_ref().map_or(Ok(()), |path| document.write(path))?;
+    let ends = (&args.server, &args.generator);
+    let document =
+        rounds::run(args.audience.topics.rounds, ends, load(args), |label, progress| {
+            round(args, &shape, means, label, progress)
+        })?;
     print(args, &document);
     Ok(document.faults.none())
 }
@@ -119,12 +106,10 @@ fn measure(
     label: &str,
     progress: &mut Progress,
 ) -> Result<Measurement> {
+    let transport = args.audience.topics.transport;
     let plan = Plan {
-        target: under_test.target,
-        transport: args.transport,
-        shape: shape.clone(),
         publishers: args.publishers,
-        run: fastrand::u8(..),
+        ..Plan::new(under_test.target, transport, shape.clone())
     };
     progress.phase(format!("{label}: connecting"));
     let mut session = Session::open(plan, means, args.in_flight, under_test.process, progress)?;
@@ -152,71 +137,36 @@ fn feeds(args: &FanoutArgs, duration: Duration) -> Vec<Steady> {
     let feed = |publisher| Steady {
         rate: args.rate,
         burst: args.burst,
-        topics: args.topics,
+        topics: args.audience.topics.topics,
         messages,
         next: u64::from(publisher),
         publishers: u64::from(args.publishers),
-        tail: padding(args.size),
+        tail: padding(args.payload.size),
     };
     (0..args.publishers).map(feed).collect()
 }
 
 fn shape(args: &FanoutArgs) -> Result<Shape> {
     ensure!(args.rate.is_finite() && args.rate > 0.0, "--rate must be a positive number");
-    ensure!(
-        args.size >= PAYLOAD_BYTES_MIN,
-        "--size {} is too small for the stamp; at least {PAYLOAD_BYTES_MIN} bytes are needed",
-        args.size
-    );
+    args.payload.bytes()?;
     ensure!(
         args.in_flight.is_none() || args.publishers == 1,
         "a closed loop (--in-flight) has one publisher"
     );
-    ensure!(
-        args.transport != Transport::Raw || args.topics_per_connection == 1,
-        "a raw stream carries one topic; use --topics-per-connection 1"
-    );
-    let shape = Shape {
-        connections: args.connections,
-        topics: topic_names(&args.topic_prefix, args.topics)?,
-        topics_per_connection: args.topics_per_connection,
-    };
-    shape.check()?;
-    let subscriptions = u64::from(args.connections) * u64::from(args.topics_per_connection);
-    ensure!(
-        subscriptions >= u64::from(args.topics),
-        "{subscriptions} subscriptions leave some of {} topics without a subscriber",
-        args.topics
-    );
-    Ok(shape)
-}
-
-/// `PREFIX0000` and so on.
-///
-/// # Errors
-/// If that is no topic name, or holds the mark of a stamp.
-pub(crate) fn topic_names(prefix: &str, topics: u32) -> Result<Vec<String>> {
-    ensure!(
-        !prefix.as_bytes().contains(&MARK),
-        "--topic-prefix must not hold {}, which marks a stamp",
-        char::from(MARK)
-    );
-    let names: Vec<String> = (0..topics).map(|topic| format!("{prefix}{topic:04}")).collect();
-    names.iter().try_for_each(|name| TopicName::check(name))?;
-    Ok(names)
+    args.audience.covering_shape()
 }
 
 fn load(args: &FanoutArgs) -> Load {
     Load {
-        connections: args.connections,
-        topics: args.topics,
-        topics_per_connection: args.topics_per_connection,
+        connections: args.audience.connections,
+        topics: args.audience.topics.topics,
+        topics_per_connection: args.audience.topics_per_connection,
         r#loop: if args.in_flight.is_some() { "closed" } else { "open" },
         rate: args.in_flight.is_none().then_some(args.rate),
         burst: args.burst,
         in_flight: args.in_flight,
-        payload_bytes: args.size,
-        transport: args.transport,
+        payload_bytes: args.payload.size,
+        transport: args.audience.topics.transport,
         publishers: args.publishers,
         duration_seconds: args.duration.as_secs_f64(),
         warmup_seconds: args.warmup.as_secs_f64(),
@@ -233,29 +183,17 @@ fn print(args: &FanoutArgs, document: &Document<Load, Round>) {
     };
     println!(
         "\nfanout: {} connections × {} of {} topics, {}-byte payloads, {}, {pace}",
-        table::count(args.connections.into()),
-        args.topics_per_connection,
-        table::count(args.topics.into()),
-        args.size,
-        args.transport.name(),
+        table::count(args.audience.connections.into()),
+        args.audience.topics_per_connection,
+        table::count(args.audience.topics.topics.into()),
+        args.payload.size,
+        args.audience.topics.transport.name(),
     );
-    println!("{}\n", table::rounds(args.rounds, args.duration));
+    println!("{}\n", table::rounds(args.audience.topics.rounds, args.duration));
     let Round { floor, server, ratio_to_floor } = &document.median;
     let mut columns: Vec<(&str, &Measurement)> = Vec::new();
     columns.extend(floor.as_ref().map(|floor| ("floor", floor)));
     columns.push(("server", server));
     print!("{}", table::measurements(&columns, *ratio_to_floor));
     table::print_verdict(&document.faults, server.foreign, document.environment.build);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn topics_are_numbered_behind_the_prefix() {
-        assert_eq!(topic_names("load.", 2).unwrap(), ["load.0000", "load.0001"]);
-        assert!(topic_names("a~b.", 1).unwrap_err().to_string().contains("marks a stamp"));
-        assert!(topic_names("a b", 1).is_err());
-    }
 }

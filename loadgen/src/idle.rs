@@ -7,13 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::IdleArgs;
 use crate::connect::ConnectReport;
-use crate::environment::Environment;
-use crate::fanout::topic_names;
 use crate::latency::Percentiles;
 use crate::plan::{Plan, Shape, Transport};
 use crate::progress::Progress;
 use crate::record::Totals;
-use crate::report::{Document, Faults, SCHEMA, Span, command_line, median};
+use crate::report::{Document, Faults, Span};
+use crate::rounds;
 use crate::session::{Means, Session};
 use crate::table::{self, Table};
 use crate::under_test::UnderTest;
@@ -23,6 +22,7 @@ use crate::under_test::UnderTest;
 struct Load {
     connections: u32,
     topics: u32,
+    topics_per_connection: u32,
     transport: Transport,
     settle_seconds: f64,
     duration_seconds: f64,
@@ -54,45 +54,30 @@ struct Round {
     faults: Faults,
 }
 
+impl rounds::Round for Round {
+    fn faults(&self) -> Faults {
+        self.faults.clone()
+    }
+}
+
 /// Runs all rounds and tells the result; true if every connection was accepted and held.
 ///
 /// # Errors
 /// If the arguments do not fit together, or a round cannot be run.
 pub(crate) fn run(args: &IdleArgs) -> Result<bool> {
+    let count = args.audience.topics.rounds;
     ensure!(
-        args.rounds == 1 || args.server.server.is_some(),
+        count == 1 || args.server.server.is_some(),
         "several rounds need --server, which starts the server afresh: one that had connections \
          keeps memory for the next"
     );
-    let shape = Shape {
-        connections: args.connections,
-        topics: topic_names(&args.topic_prefix, args.topics)?,
-        topics_per_connection: 1,
-    };
-    shape.check()?;
+    let shape = args.audience.shape_of(args.audience.connections)?;
     let means = args.generator.means();
-    let environment = Environment::read(args.server.server.as_deref());
-    let mut progress = Progress::new();
-    let mut rounds = Vec::new();
-    for number in 1..=args.rounds {
-        let label = format!("round {number}/{}", args.rounds);
-        rounds.push(round(args, &shape, means, &label, &mut progress)?);
-    }
-    drop(progress);
-    let mut faults = Faults::default();
-    rounds.iter().for_each(|round| faults.add(&round.faults));
-    let failed = rounds.iter().map(|round| round.failed).sum::<u32>();
-    let document = Document {
-        schema: SCHEMA,
-        name: args.generator.name.clone(),
-        command: command_line(),
-        environment,
-        load: load(args),
-        median: median(&rounds)?,
-        rounds,
-        faults,
-    };
-    args.generator.out.as_ref().map_or(Ok(()), |path| document.write(path))?;
+    let ends = (&args.server, &args.generator);
+    let document = rounds::run(count, ends, load(args), |label, progress| {
+        round(args, &shape, means, label, progress)
+    })?;
+    let failed = document.rounds.iter().map(|round| round.failed).sum::<u32>();
     print(args, &document, failed);
     Ok(document.faults.none() && failed == 0)
 }
@@ -107,13 +92,8 @@ fn round(
     let under_test = UnderTest::from_args(&args.server)?;
     let rss = || under_test.process.map(|process| process.rss_bytes()).transpose();
     let rss_before = rss()?;
-    let plan = Plan {
-        target: under_test.target,
-        transport: args.transport,
-        shape: shape.clone(),
-        publishers: 0,
-        run: fastrand::u8(..),
-    };
+    let transport = args.audience.topics.transport;
+    let plan = Plan { publishers: 0, ..Plan::new(under_test.target, transport, shape.clone()) };
     progress.phase(format!("{label}: connecting"));
     let session = Session::open(plan, means, None, under_test.process, progress)?;
     let connect = session.connect.clone();
@@ -170,9 +150,10 @@ fn hold(duration: Duration, progress: &mut Progress) {
 
 fn load(args: &IdleArgs) -> Load {
     Load {
-        connections: args.connections,
-        topics: args.topics,
-        transport: args.transport,
+        connections: args.audience.connections,
+        topics: args.audience.topics.topics,
+        topics_per_connection: args.audience.topics_per_connection,
+        transport: args.audience.topics.transport,
         settle_seconds: args.settle.as_secs_f64(),
         duration_seconds: args.duration.as_secs_f64(),
     }
@@ -180,11 +161,13 @@ fn load(args: &IdleArgs) -> Load {
 
 fn print(args: &IdleArgs, document: &Document<Load, Round>, failed: u32) {
     println!(
-        "\nidle: {} connections with one subscription each, {}",
-        table::count(args.connections.into()),
-        args.transport.name(),
+        "\nidle: {} connections × {} of {} topics, {}",
+        table::count(args.audience.connections.into()),
+        args.audience.topics_per_connection,
+        table::count(args.audience.topics.topics.into()),
+        args.audience.topics.transport.name(),
     );
-    println!("{}\n", table::rounds(args.rounds, args.duration));
+    println!("{}\n", table::rounds(args.audience.topics.rounds, args.duration));
     let round = &document.median;
     let latency = &round.connect_latency_us;
     let us = |figure| table::or_dash(figure, table::us);

@@ -1,7 +1,9 @@
 //! `loadgen`: puts load on a Fanfare broker and tells what a delivery costs.
 
+mod audience;
 mod cli;
 mod connect;
+mod counts;
 mod environment;
 mod fanout;
 mod feed;
@@ -10,6 +12,7 @@ mod frame;
 mod handshake;
 mod idle;
 mod latency;
+mod memory;
 mod opening;
 mod plan;
 mod progress;
@@ -18,9 +21,13 @@ mod receiver;
 mod receivers;
 mod record;
 mod replay;
+mod replies;
 mod report;
+mod resume;
+mod rounds;
 mod server;
 mod session;
+mod slow;
 mod stamp;
 mod table;
 mod under_test;

@@ -6,15 +6,17 @@ use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use fanfare_protocol::limits::COMMANDS_PER_FRAME_MAX;
-use fanfare_protocol::{Codec, Command, Connect, Request, ServerFrame, Subscribe};
+use fanfare_protocol::{Codec, Command, Connect, Position, Request, Subscribe, Subscribed};
 use mio::net::TcpStream;
 use mio::{Interest, Poll, Token};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::frame::{self, Sender};
+use crate::connect::Live;
+use crate::frame;
 use crate::handshake::{HandshakeError, UpgradeRequest};
 use crate::plan::{Peer, Plan, Share};
+use crate::replies::Replies;
 use crate::stamp::now_ns;
 
 /// How long nothing at all may happen before what is under way is given up.
@@ -53,30 +55,32 @@ pub(crate) struct Opening {
     pub stream: TcpStream,
     /// When the first SYN was sent, in ns of [`now_ns`].
     pub started_ns: u64,
-    step: Step,
+    /// `None` once it is answered.
+    upgrade: Option<Upgrade>,
+    replies: Replies,
     /// What is still to be sent.
     output: Vec<u8>,
     /// What was read and not understood yet.
-    pub input: Vec<u8>,
+    input: Vec<u8>,
 }
 
+/// TCP and the upgrade; then `commands` go out.
 #[derive(Debug)]
-enum Step {
-    /// TCP and the upgrade; then `commands` go out.
-    Upgrade { request: UpgradeRequest, commands: Vec<u8>, replies: usize },
-    /// This many replies are still to come.
-    Replies(usize),
+struct Upgrade {
+    request: UpgradeRequest,
+    commands: Vec<u8>,
 }
 
 impl Opening {
-    /// Starts connection number `number`, registered with `poll` under its `place`.
+    /// Starts connection number `number`, registered with `poll` under its `place`. It comes back
+    /// to the positions of its topics, if there are any.
     ///
     /// # Errors
     /// [`ConnectError::Socket`] if it fails at once.
     pub(crate) fn start(
         plan: &Plan,
         share: Share,
-        number: u32,
+        (number, since): (u32, &[Position]),
         place: usize,
         poll: &Poll,
     ) -> Result<Self, ConnectError> {
@@ -87,16 +91,16 @@ impl Opening {
         let subprotocol = plan.transport.codec().map(Codec::subprotocol);
         let request = UpgradeRequest::new(&host, &path(plan, number), subprotocol);
         let output = request.bytes().to_vec();
-        let (commands, replies) = commands(plan, number);
-        let step = Step::Upgrade { request, commands, replies };
-        Ok(Self { stream, started_ns: now_ns(), step, output, input: Vec::new() })
+        let (commands, replies) = commands(plan, number, since);
+        let (upgrade, started_ns) = (Some(Upgrade { request, commands }), now_ns());
+        Ok(Self { stream, started_ns, upgrade, replies, output, input: Vec::new() })
     }
 
     /// Does what can be done now; true once the connection is live.
     ///
     /// # Errors
     /// [`ConnectError`] says why it never will be.
-    pub(crate) fn advance(&mut self, codec: Option<Codec>) -> Result<bool, ConnectError> {
+    pub(crate) fn advance(&mut self) -> Result<bool, ConnectError> {
         if let Some(error) = self.stream.take_error()? {
             return Err(error.into());
         }
@@ -106,22 +110,35 @@ impl Opening {
         }
         self.send()?;
         let ended = self.receive()?;
-        if let Step::Upgrade { request, commands, replies } = &mut self.step
-            && let Some(head_bytes) = request.read_answer(&self.input)?
-        {
-            self.input.drain(..head_bytes);
-            self.output = std::mem::take(commands);
-            self.step = Step::Replies(*replies);
-            self.send()?;
+        if self.is_upgraded()? {
+            self.replies.read(&mut self.input)?;
+            if self.replies.are_complete() {
+                return Ok(true);
+            }
         }
-        if let (Step::Replies(awaited), Some(codec)) = (&mut self.step, codec) {
-            *awaited -= read_replies(&mut self.input, codec, *awaited)?;
+        if ended {
+            return Err(ConnectError::Closed("without a close frame".to_owned()));
         }
-        match self.step {
-            Step::Replies(0) => Ok(true),
-            _ if ended => Err(ConnectError::Closed("without a close frame".to_owned())),
-            _ => Ok(false),
-        }
+        Ok(false)
+    }
+
+    /// Sends the commands once the upgrade is answered; whether it is.
+    fn is_upgraded(&mut self) -> Result<bool, ConnectError> {
+        let Some(Upgrade { request, commands }) = &mut self.upgrade else { return Ok(true) };
+        let Some(head_bytes) = request.read_answer(&self.input)? else { return Ok(false) };
+        self.input.drain(..head_bytes);
+        self.output = std::mem::take(commands);
+        self.upgrade = None;
+        self.send()?;
+        Ok(true)
+    }
+
+    /// The live connection, and what was said to its subscriptions.
+    #[must_use]
+    pub(crate) fn into_live(self) -> (Live, Vec<Subscribed>) {
+        let Replies { subscribed, others: mut unread, .. } = self.replies;
+        unread.extend_from_slice(&self.input);
+        (Live { stream: self.stream, unread }, subscribed)
     }
 
     fn send(&mut self) -> io::Result<()> {
@@ -158,6 +175,9 @@ fn connect(plan: &Plan, share: Share) -> io::Result<TcpStream> {
     // A connection is reset when it is dropped: thousands in TIME_WAIT would take the ephemeral
     // ports of the next round.
     socket.set_linger(Some(Duration::ZERO))?;
+    if let Some(bytes) = plan.receive_buffer_bytes {
+        socket.set_recv_buffer_size(bytes)?;
+    }
     if let Some(source) = share.source {
         socket.bind(&std::net::SocketAddr::new(source, 0).into())?;
     }
@@ -181,20 +201,23 @@ fn path(plan: &Plan, number: u32) -> String {
         return "/v1/ws".to_owned();
     }
     let name = topics.next().map_or("", |topic| plan.shape.topics[topic as usize].as_str());
-    format!("/v1/topics/{}", utf8_percent_encode(name, NON_ALPHANUMERIC))
+    let mode = plan.mode.map(|mode| format!("?mode={}", mode.name())).unwrap_or_default();
+    format!("/v1/topics/{}{mode}", utf8_percent_encode(name, NON_ALPHANUMERIC))
 }
 
-/// The frames that open the session and subscribe, and how many replies they get.
-fn commands(plan: &Plan, number: u32) -> (Vec<u8>, usize) {
+/// The frames that open the session and subscribe, and the replies that they get.
+fn commands(plan: &Plan, number: u32, since: &[Position]) -> (Vec<u8>, Replies) {
     let (Some(codec), Peer::Broker) = (plan.transport.codec(), plan.target.peer) else {
-        return (Vec::new(), 0);
+        return (Vec::new(), Replies::new(Codec::Json, 0));
     };
-    let subscribe = |topic: u32| {
+    let subscribe = |(place, topic): (usize, u32)| {
         let topic = plan.shape.topics[topic as usize].clone();
-        Request::Subscribe(Subscribe::new(topic))
+        let since = since.get(place).cloned();
+        Request::Subscribe(Subscribe { since, mode: plan.mode, ..Subscribe::new(topic) })
     };
-    let requests = std::iter::once(Request::Connect(Connect::default()))
-        .chain(plan.shape.topics_of(number).map(subscribe));
+    let topics = plan.shape.topics_of(number).enumerate();
+    let requests =
+        std::iter::once(Request::Connect(Connect::default())).chain(topics.map(subscribe));
     let commands: Vec<Command> =
         (1..).zip(requests).map(|(id, request)| Command { id: Some(id), request }).collect();
     let opcode = opcode(codec);
@@ -204,7 +227,7 @@ fn commands(plan: &Plan, number: u32) -> (Vec<u8>, usize) {
         Command::encode_batch(batch, codec, &mut content);
         frame::write_masked(&mut frames, opcode, &content);
     }
-    (frames, commands.len())
+    (frames, Replies::new(codec, commands.len()))
 }
 
 /// The opcode of a codec's frames.
@@ -216,79 +239,60 @@ pub(crate) fn opcode(codec: Codec) -> u8 {
     }
 }
 
-/// Takes replies off the front of `input`, at most `awaited`; how many there were.
-///
-/// # Errors
-/// [`ConnectError`] if one of them is an error, or is no frame of a broker.
-pub(crate) fn read_replies(
-    input: &mut Vec<u8>,
-    codec: Codec,
-    awaited: usize,
-) -> Result<usize, ConnectError> {
-    let (mut replies, mut at) = (0, 0);
-    while replies < awaited {
-        let Some(frame) = frame::read(&input[at..], Sender::Server)? else { break };
-        let content = &input[at..][frame.content.clone()];
-        match frame.opcode {
-            frame::CLOSE => return Err(ConnectError::Closed(frame::close_text(content))),
-            frame::TEXT | frame::BINARY => {
-                if let ServerFrame::Reply(reply) = ServerFrame::decode(codec, content)? {
-                    reply.result?;
-                    replies += 1;
-                }
-            }
-            _ => {}
-        }
-        at += frame.content.end;
-    }
-    input.drain(..at);
-    Ok(replies)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fanfare_protocol::Mode;
+
+    use crate::frame::Sender;
     use crate::plan::{Shape, Target, Transport};
 
     fn plan(transport: Transport, url: &str) -> Plan {
         let topics = (0..2_000).map(|t| format!("t.{t}")).collect();
         let shape = Shape { connections: 2, topics, topics_per_connection: 1_500 };
-        Plan { target: Target::parse(url).unwrap(), transport, shape, publishers: 1, run: 0 }
+        Plan::new(Target::parse(url).unwrap(), transport, shape)
+    }
+
+    fn requests(mut frames: Vec<u8>, codec: Codec) -> Vec<Request> {
+        let mut decoded = Vec::new();
+        while let Some(frame) = frame::read(&frames, Sender::Client).unwrap() {
+            let content = &mut frames[frame.content.clone()];
+            frame::apply_mask(content, frame.mask);
+            decoded.extend(Command::decode_frame(codec, content).unwrap());
+            frames.drain(..frame.content.end);
+        }
+        decoded.into_iter().map(|command| command.request.unwrap()).collect()
     }
 
     #[test]
     fn commands_are_batched_as_the_protocol_allows() {
         let plan = plan(Transport::MsgPack, "ws://127.0.0.1:1");
-        let (mut frames, replies) = commands(&plan, 1);
-        assert_eq!(replies, 1_501);
-        let mut decoded = Vec::new();
-        while let Some(frame) = frame::read(&frames, Sender::Client).unwrap() {
-            let content = &mut frames[frame.content.clone()];
-            frame::apply_mask(content, frame.mask);
-            decoded.extend(Command::decode_frame(Codec::MsgPack, content).unwrap());
-            frames.drain(..frame.content.end);
-        }
-        assert_eq!(decoded.len(), 1_501);
-        assert_eq!(decoded[0].request, Ok(Request::Connect(Connect::default())));
-        let last = Request::Subscribe(Subscribe::new("t.999"));
-        assert_eq!(decoded[1_500].request, Ok(last));
+        let requests = requests(commands(&plan, 1, &[]).0, Codec::MsgPack);
+        assert_eq!(requests.len(), 1_501);
+        assert_eq!(requests[0], Request::Connect(Connect::default()));
+        assert_eq!(requests[1_500], Request::Subscribe(Subscribe::new("t.999")));
+    }
+
+    #[test]
+    fn a_returning_connection_names_its_positions_and_its_mode() {
+        let mut plan = plan(Transport::Json, "ws://127.0.0.1:1");
+        plan.mode = Some(Mode::Latest);
+        let since = Position { epoch: "e".to_owned(), offset: 7 };
+        let requests = requests(commands(&plan, 0, std::slice::from_ref(&since)).0, Codec::Json);
+        let (first, second) = (Subscribe::new("t.0"), Subscribe::new("t.1"));
+        let mode = plan.mode;
+        let first = Subscribe { since: Some(since), mode, ..first };
+        assert_eq!(requests[1], Request::Subscribe(first));
+        assert_eq!(requests[2], Request::Subscribe(Subscribe { mode, ..second }));
     }
 
     #[test]
     fn paths_fit_the_peer_and_the_transport() {
         assert_eq!(path(&plan(Transport::Json, "ws://127.0.0.1:1"), 0), "/v1/ws");
         assert_eq!(path(&plan(Transport::Raw, "ws://127.0.0.1:1"), 1), "/v1/topics/t%2E1500");
+        let latest = Plan { mode: Some(Mode::Latest), ..plan(Transport::Raw, "ws://127.0.0.1:1") };
+        assert_eq!(path(&latest, 1), "/v1/topics/t%2E1500?mode=latest");
         let floor = path(&plan(Transport::Json, "ws://127.0.0.1:1/floor"), 1);
         assert!(floor.starts_with("/floor?topics=1500,1501,"), "{floor}");
-    }
-
-    #[test]
-    fn a_refused_command_is_an_error_in_the_servers_words() {
-        let mut input = Vec::new();
-        let error = br#"{"id":2,"error":{"code":"bad_topic","message":"no","retry":false}}"#;
-        frame::write_bare(&mut input, frame::TEXT, br#"{"event":"ping"}"#);
-        frame::write_bare(&mut input, frame::TEXT, error);
-        let refused = read_replies(&mut input, Codec::Json, 2).unwrap_err();
-        assert_eq!(refused.to_string(), "the server refused a command: no");
     }
 }

@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 
-use fanfare_protocol::Codec;
+use fanfare_protocol::{Codec, Mode};
 use serde::{Deserialize, Serialize};
 
 use crate::stamp::TOPICS_MAX;
@@ -215,6 +215,14 @@ pub(crate) struct Plan {
     pub publishers: u8,
     /// The number that this run's stamps carry.
     pub run: u8,
+    /// What subscribers ask for; `None` leaves it to the server.
+    pub mode: Option<Mode>,
+    /// `SO_RCVBUF` of subscribers; `None` leaves it to the kernel.
+    pub receive_buffer_bytes: Option<usize>,
+    /// Whether messages may be missing if the server tells of the gap; with one publisher only.
+    pub gaps_are_excused: bool,
+    /// Messages that each publisher has sent to each topic before anybody subscribed.
+    pub first_sequence: u32,
 }
 
 /// A part of the connections: those that one process, or one thread of it, opens.
@@ -241,6 +249,28 @@ impl Share {
 }
 
 impl Plan {
+    /// A run of one publisher whose subscribers take what comes.
+    #[must_use]
+    pub(crate) fn new(target: Target, transport: Transport, shape: Shape) -> Self {
+        Self {
+            target,
+            transport,
+            shape,
+            publishers: 1,
+            run: fastrand::u8(..),
+            mode: None,
+            receive_buffer_bytes: None,
+            gaps_are_excused: false,
+            first_sequence: 0,
+        }
+    }
+
+    /// Whether subscribers may be passed over for newer messages.
+    #[must_use]
+    pub(crate) fn is_latest(&self) -> bool {
+        self.mode == Some(Mode::Latest)
+    }
+
     /// One share for each process that is needed if none may open over `process_max` connections.
     #[must_use]
     pub(crate) fn shares(&self, process_max: u32) -> Vec<Share> {
@@ -329,13 +359,7 @@ mod tests {
     #[test]
     fn each_further_process_has_its_own_loopback_address() {
         let target = Target::parse("ws://127.0.0.1:8080").unwrap();
-        let plan = Plan {
-            target,
-            transport: Transport::Json,
-            shape: shape(60_000, 1, 1),
-            publishers: 1,
-            run: 0,
-        };
+        let plan = Plan::new(target, Transport::Json, shape(60_000, 1, 1));
         let shares = plan.shares(25_000);
         assert_eq!(shares.len(), 3);
         assert_eq!(shares.iter().map(|share| share.count).sum::<u32>(), 60_000);

@@ -6,7 +6,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream as StdTcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fanfare_protocol::{Codec, Command, Connect, Request};
 use mio::net::TcpStream;
@@ -16,8 +16,9 @@ use crate::feed::{Feed, write_payload};
 use crate::frame::{self, Sender};
 use crate::handshake::UpgradeRequest;
 use crate::latency::Latencies;
-use crate::opening::{ConnectError, read_replies};
+use crate::opening::ConnectError;
 use crate::plan::{Peer, Plan};
+use crate::replies::Replies;
 use crate::stamp::{SEQUENCE_MAX, Stamp, now_ns};
 use crate::window::Window;
 
@@ -26,6 +27,9 @@ const WRITE_BYTES_MAX: usize = 64 * 1024;
 
 /// How long a publisher sleeps at most before it looks at its socket for pings.
 const SLEEP_MAX: Duration = Duration::from_millis(20);
+
+/// How long a server may take to read what was sent.
+const SETTLE_MAX: Duration = Duration::from_secs(60);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -62,6 +66,7 @@ pub(crate) struct Publisher {
     content: Vec<u8>,
     lag: Latencies,
     looked_ns: u64,
+    pongs: u64,
 }
 
 /// How a payload becomes the content of a frame.
@@ -126,16 +131,18 @@ impl Publisher {
             wire: Wire::new(plan),
             run: plan.run,
             index,
-            sequences: vec![0; plan.shape.topics.len()],
+            sequences: vec![plan.first_sequence; plan.shape.topics.len()],
             output: Vec::new(),
             input,
             content: Vec::new(),
             lag: Latencies::default(),
             looked_ns: 0,
+            pongs: 0,
         })
     }
 
-    /// How many messages each topic has got from this publisher.
+    /// How many messages each topic has got from this publisher, those before this connection
+    /// included.
     #[must_use]
     pub(crate) fn published(&self) -> &[u32] {
         &self.sequences
@@ -170,6 +177,24 @@ impl Publisher {
             }
         }
         self.flush()
+    }
+
+    /// Returns once the server has read all that was sent: it has answered a ping behind that.
+    ///
+    /// # Errors
+    /// [`PublishError`] if the connection ends, or no answer comes.
+    pub(crate) fn settle(&mut self) -> Result<(), PublishError> {
+        let (pongs, deadline) = (self.pongs, Instant::now() + SETTLE_MAX);
+        frame::write_masked(&mut self.output, frame::PING, b"");
+        self.flush()?;
+        while self.pongs == pongs {
+            if Instant::now() > deadline {
+                return Err(PublishError::Connect(ConnectError::Silent));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+            self.read()?;
+        }
+        Ok(())
     }
 
     /// Closed loop: keeps `window` full until `end_ns`.
@@ -288,6 +313,7 @@ impl Publisher {
             let content = &self.input[at..][frame.content.clone()];
             match frame.opcode {
                 frame::CLOSE => return Err(PublishError::Closed(frame::close_text(content))),
+                frame::PONG => self.pongs += 1,
                 frame::PING => frame::write_masked(&mut self.output, frame::PONG, content),
                 _ => {}
             }
@@ -317,8 +343,10 @@ fn open(stream: &mut StdTcpStream, plan: &Plan) -> Result<Vec<u8>, ConnectError>
         Command { id: Some(1), request: connect }.encode(Codec::Json, &mut content);
         frame::write_masked(&mut output, frame::TEXT, &content);
         stream.write_all(&output)?;
-        while read_replies(&mut input, Codec::Json, 1)? == 0 {
+        let mut replies = Replies::new(Codec::Json, 1);
+        while !replies.are_complete() {
             receive(stream, &mut input)?;
+            replies.read(&mut input)?;
         }
     }
     Ok(input)
@@ -357,7 +385,7 @@ mod tests {
         content.extend_from_slice(b"}}");
         let commands = Command::decode_frame(Codec::Json, &content).unwrap();
         let payload = Payload::json(payload).unwrap();
-        let publish = Publish { topic: "ticks.a\"b".to_owned(), payload };
+        let publish = Publish::new("ticks.a\"b", payload);
         assert_eq!(commands[0].request, Ok(Request::Publish(publish)));
         assert_eq!((commands.len(), commands[0].id), (1, None));
     }

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Poll};
 
-use crate::connect::{self, ConnectReport, Opened};
+use crate::connect::{self, ConnectReport, Live, Opened};
 use crate::frame::{self, FrameFault, Sender};
 use crate::plan::{Plan, Share};
 use crate::record::Record;
@@ -35,7 +36,7 @@ const POLL_MAX: Duration = Duration::from_millis(20);
 pub(crate) struct Counters {
     /// Live connections.
     pub opened: AtomicU32,
-    /// Messages received since the start, without doubled ones.
+    /// Messages received since the start, without doubled ones, or left out in mode `latest`.
     pub received: AtomicU64,
     /// When the last of them was read, in ns of [`now_ns`].
     pub last_ns: AtomicU64,
@@ -48,9 +49,11 @@ pub(crate) struct Counters {
 /// One thread's connections.
 #[derive(Debug)]
 pub(crate) struct Receiver {
-    poll: Poll,
+    /// Where all connections are registered, edge-triggered, under their places.
+    pub poll: Poll,
     connections: Vec<Connection>,
-    record: Record,
+    /// What they got.
+    pub record: Record,
     scratch: Vec<u8>,
     counters: Arc<Counters>,
     window: Option<Arc<Window>>,
@@ -63,6 +66,28 @@ struct Connection {
     first_topic: u32,
     /// The start of a frame whose end has not come.
     partial: Vec<u8>,
+}
+
+/// How far a connection is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// Until a read does not fill the buffer: it has emptied the socket, and the next bytes raise
+    /// a new edge.
+    ToTheEdge,
+    /// Until there is nothing more; needed where the end of the stream may have come with the
+    /// last bytes.
+    ToTheEnd,
+    /// One read of so many bytes.
+    AtMost(usize),
+}
+
+impl Extent {
+    /// What an edge asks for.
+    #[must_use]
+    pub(crate) fn of(event: &Event) -> Self {
+        let may_have_ended = event.is_read_closed() || event.is_error();
+        if may_have_ended { Self::ToTheEnd } else { Self::ToTheEdge }
+    }
 }
 
 /// Why a connection ended before its time.
@@ -103,9 +128,7 @@ impl Receiver {
             window,
         };
         // Edges that came while connections were opened are gone, so look at each one once.
-        for place in 0..receiver.connections.len() {
-            receiver.read(place, true);
-        }
+        receiver.read_all();
         Ok((receiver, report))
     }
 
@@ -124,7 +147,7 @@ impl Receiver {
             self.record.set_measuring(self.counters.measuring.load(Ordering::Acquire));
             for event in &events {
                 if event.is_readable() {
-                    self.read(event.token().0, event.is_read_closed() || event.is_error());
+                    self.read(event.token().0, Extent::of(event));
                 }
             }
             let received = self.record.received();
@@ -136,18 +159,41 @@ impl Receiver {
         Ok(self.record)
     }
 
-    fn read(&mut self, place: usize, to_the_end: bool) {
-        if let Err(ended) = self.read_frames(place, to_the_end) {
+    /// How many connections there are, ended ones included.
+    #[must_use]
+    pub(crate) fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// The socket of a connection that has not ended.
+    pub(crate) fn stream(&mut self, place: usize) -> Option<&mut TcpStream> {
+        self.connections[place].stream.as_mut()
+    }
+
+    /// Puts a new connection in the place of one that has ended.
+    pub(crate) fn replace(&mut self, place: usize, live: Live) {
+        let connection = &mut self.connections[place];
+        (connection.stream, connection.partial) = (Some(live.stream), live.unread);
+        self.record.restart(place);
+    }
+
+    /// Looks at every connection, whatever edges came.
+    pub(crate) fn read_all(&mut self) {
+        for place in 0..self.connections.len() {
+            self.read(place, Extent::ToTheEnd);
+        }
+    }
+
+    /// Reads a connection and takes its frames.
+    pub(crate) fn read(&mut self, place: usize, extent: Extent) {
+        if let Err(ended) = self.read_frames(place, extent) {
             self.connections[place].stream = None;
             self.connections[place].partial = Vec::new();
             self.record.closed(|| ended.to_string());
         }
     }
 
-    /// Reads what the socket has. A read that does not fill the buffer has emptied the socket,
-    /// and the next bytes raise a new edge; only an end of the stream that came with them needs
-    /// `to_the_end`.
-    fn read_frames(&mut self, place: usize, to_the_end: bool) -> Result<(), Ended> {
+    fn read_frames(&mut self, place: usize, extent: Extent) -> Result<(), Ended> {
         let connection = &mut self.connections[place];
         let Some(stream) = connection.stream.as_mut() else { return Ok(()) };
         loop {
@@ -156,7 +202,11 @@ impl Receiver {
                 self.scratch.resize(2 * kept + READ_BYTES_MIN, 0);
             }
             self.scratch[..kept].copy_from_slice(&connection.partial);
-            let read = match stream.read(&mut self.scratch[kept..]) {
+            let end = match extent {
+                Extent::AtMost(bytes) => self.scratch.len().min(kept + bytes),
+                Extent::ToTheEdge | Extent::ToTheEnd => self.scratch.len(),
+            };
+            let read = match stream.read(&mut self.scratch[kept..end]) {
                 Ok(0) => return Err(Ended::Closed("without a close frame".to_owned())),
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -175,7 +225,12 @@ impl Receiver {
             let used = frames.take(bytes)?;
             connection.partial.clear();
             connection.partial.extend_from_slice(&bytes[used..]);
-            if bytes.len() < self.scratch.len() && !to_the_end {
+            let is_enough = match extent {
+                Extent::ToTheEdge => bytes.len() < self.scratch.len(),
+                Extent::ToTheEnd => false,
+                Extent::AtMost(_) => true,
+            };
+            if is_enough {
                 return Ok(());
             }
         }

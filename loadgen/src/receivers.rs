@@ -121,7 +121,7 @@ impl Receivers {
         Ok(total)
     }
 
-    /// Messages received since the start, without doubled ones.
+    /// Messages received since the start, without doubled ones, or left out in mode `latest`.
     #[must_use]
     pub(crate) fn received(&self) -> u64 {
         self.counters().map(|counters| counters.received.load(Ordering::Acquire)).sum()

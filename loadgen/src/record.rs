@@ -1,29 +1,45 @@
 //! What the subscribers of one receiver got: sequences checked, latencies counted.
 //!
-//! Each (connection, topic, publisher) has its own sequence, which starts at 0 and must come
-//! dense and in order. The common case, the next number, costs one compare. Owns no socket and no
-//! thread.
+//! Each (connection, topic, publisher) has its own sequence, which must come dense and in order;
+//! in mode `latest` it may leave out older messages, but not the last one. The common case, the
+//! next number, costs one compare. Owns no socket and no thread.
+
+mod gaps;
 
 use std::collections::HashMap;
-use std::ops::Range;
 
+use fanfare_protocol::{Codec, Event, Gap, ServerFrame};
 use serde::{Deserialize, Serialize};
 
 use crate::latency::Latencies;
-use crate::plan::{Plan, Share};
-use crate::stamp::Stamp;
+use crate::plan::{Plan, Shape, Share};
+use crate::stamp::{SEQUENCE_MAX, Stamp};
+use gaps::Gaps;
+
+/// In place of the next number: whatever comes is the next one.
+const ANY: u32 = u32::MAX;
+
+/// In place of the next number: nothing is expected any more.
+const NONE: u32 = u32::MAX - 1;
+const _: () = assert!(SEQUENCE_MAX < NONE);
 
 /// What one receiver has got so far.
 #[derive(Debug)]
 pub(crate) struct Record {
     run: u8,
-    topics: u32,
-    topics_per_connection: u32,
+    shape: Shape,
+    /// How the server tells of gaps, where these excuse what never comes.
+    excuses: Option<Codec>,
+    is_latest: bool,
     publishers: u32,
     first_connection: u32,
-    /// The sequence number that comes next, at `(connection, topic, publisher)`.
+    first_sequence: u32,
+    /// The sequence number that comes next, at `(connection, topic, publisher)`, or [`ANY`]
+    /// or [`NONE`].
     next: Vec<u32>,
     gaps: Gaps,
+    /// How many messages the server said would not come next, at the same places.
+    told: HashMap<usize, u32>,
     measuring: bool,
     received: u64,
     totals: Totals,
@@ -44,6 +60,12 @@ pub(crate) struct Totals {
     pub doubled: u64,
     /// Messages of the whole run that came after a later one.
     pub reordered: u64,
+    /// Messages of the whole run that mode `latest` left out for newer ones.
+    pub passed_over: u64,
+    /// Messages of the whole run that never came, as the server had told.
+    pub gap_messages: u64,
+    /// Messages that came although the server had told that they would not.
+    pub false_gap_messages: u64,
     /// Frames with data that are not of this run.
     pub foreign: u64,
     /// Connections that the peer ended during the run.
@@ -65,6 +87,9 @@ impl Totals {
         self.lost += other.lost;
         self.doubled += other.doubled;
         self.reordered += other.reordered;
+        self.passed_over += other.passed_over;
+        self.gap_messages += other.gap_messages;
+        self.false_gap_messages += other.false_gap_messages;
         self.foreign += other.foreign;
         self.closed += other.closed;
         if self.first_close.is_none() {
@@ -79,24 +104,27 @@ impl Record {
     /// An empty record for the connections of `share`.
     #[must_use]
     pub(crate) fn new(plan: &Plan, share: Share) -> Self {
-        let topics_per_connection = plan.shape.topics_per_connection;
         let publishers = u32::from(plan.publishers);
-        let slots = share.count as usize * (topics_per_connection * publishers) as usize;
+        let each = (plan.shape.topics_per_connection * publishers) as usize;
         Self {
             run: plan.run,
-            topics: plan.shape.topics.len() as u32,
-            topics_per_connection,
+            shape: plan.shape.clone(),
+            excuses: plan.transport.codec().filter(|_| plan.gaps_are_excused),
+            is_latest: plan.is_latest(),
             publishers,
             first_connection: share.first,
-            next: vec![0; slots],
+            first_sequence: plan.first_sequence,
+            next: vec![plan.first_sequence; share.count as usize * each],
             gaps: Gaps::default(),
+            told: HashMap::new(),
             measuring: false,
             received: 0,
             totals: Totals::default(),
         }
     }
 
-    /// Messages received since the start, without doubled ones.
+    /// Messages received since the start, without doubled ones, and those that mode `latest` left
+    /// out: all that need not be waited for any more.
     #[must_use]
     pub(crate) fn received(&self) -> u64 {
         self.received
@@ -122,6 +150,23 @@ impl Record {
         self.totals.first_close.get_or_insert_with(why);
     }
 
+    /// Notes that a connection begins anew: whatever comes first is in order.
+    pub(crate) fn restart(&mut self, connection: usize) {
+        self.set_next(connection, ANY);
+    }
+
+    /// Notes that a connection has ended and that this excuses what has not come.
+    pub(crate) fn abandon(&mut self, connection: usize) {
+        self.set_next(connection, NONE);
+    }
+
+    fn set_next(&mut self, connection: usize, next: u32) {
+        let each = self.each();
+        let slots = connection * each..(connection + 1) * each;
+        self.told.retain(|slot, _| !slots.contains(slot));
+        self.next[slots].fill(next);
+    }
+
     /// Notes a data frame of connection number `connection` of this share, whose first topic is
     /// `first_topic`, read at `now_ns`. Returns its stamp if this message came for the first time.
     #[inline]
@@ -132,7 +177,10 @@ impl Record {
         content: &[u8],
         now_ns: u64,
     ) -> Option<Stamp> {
-        let stamp = Stamp::find(content)?;
+        let Some(stamp) = Stamp::find(content) else {
+            self.event(connection, first_topic, content);
+            return None;
+        };
         let Some(slot) = self.slot(connection, first_topic, &stamp) else {
             self.totals.foreign += 1;
             return None;
@@ -157,30 +205,66 @@ impl Record {
     /// not of this connection's topics.
     #[inline]
     fn slot(&self, connection: usize, first_topic: u32, stamp: &Stamp) -> Option<usize> {
-        let publisher = u32::from(stamp.publisher);
-        if stamp.run != self.run || publisher >= self.publishers || stamp.topic >= self.topics {
+        let (publisher, topics) = (u32::from(stamp.publisher), self.shape.topics.len() as u32);
+        if stamp.run != self.run || publisher >= self.publishers || stamp.topic >= topics {
             return None;
         }
-        let before = if stamp.topic < first_topic { self.topics } else { 0 };
+        let before = if stamp.topic < first_topic { topics } else { 0 };
         let place = stamp.topic + before - first_topic;
-        if place >= self.topics_per_connection {
+        if place >= self.shape.topics_per_connection {
             return None;
         }
         let within = (place * self.publishers + publisher) as usize;
-        Some(connection * (self.topics_per_connection * self.publishers) as usize + within)
+        Some(connection * self.each() + within)
+    }
+
+    /// Sequences of one connection.
+    #[inline]
+    fn each(&self) -> usize {
+        (self.shape.topics_per_connection * self.publishers) as usize
+    }
+
+    /// A frame without a stamp, which may tell of a gap.
+    #[cold]
+    fn event(&mut self, connection: usize, first_topic: u32, content: &[u8]) {
+        let Some(codec) = self.excuses else { return };
+        let Ok(ServerFrame::Event(Event::Gap(gap))) = ServerFrame::decode(codec, content) else {
+            return;
+        };
+        let Gap { topic: name, from, to, .. } = gap;
+        let number = self.first_connection + connection as u32;
+        let topic = self.shape.topics_of(number).find(|&t| self.shape.topics[t as usize] == name);
+        let stamp = Stamp { run: self.run, topic: topic.unwrap_or(ANY), ..Stamp::default() };
+        match self.slot(connection, first_topic, &stamp) {
+            Some(slot) => {
+                let count = u32::try_from(to - from + 1).unwrap_or(ANY);
+                let told = self.told.entry(slot).or_default();
+                *told = told.saturating_add(count);
+            }
+            None => self.totals.foreign += 1,
+        }
     }
 
     /// A number other than the next one. True if the message came for the first time.
     #[cold]
     fn out_of_sequence(&mut self, slot: usize, sequence: u32) -> bool {
         let next = self.next[slot];
-        if sequence > next {
-            self.gaps.open(slot, next..sequence);
+        if next == ANY {
             self.next[slot] = sequence + 1;
             return true;
         }
+        if sequence > next {
+            self.skip(slot, next, sequence);
+            self.next[slot] = sequence + 1;
+            return true;
+        }
+        if sequence < self.first_sequence {
+            // A subscription may begin with the newest message of before it.
+            return false;
+        }
         let missing = self.gaps.fill(slot, sequence);
-        if missing {
+        // What mode `latest` has left out is not missing, and yet may not come any more.
+        if missing || (self.is_latest && sequence + 1 < next) {
             self.totals.reordered += 1;
         } else {
             self.totals.doubled += 1;
@@ -188,159 +272,78 @@ impl Record {
         missing
     }
 
+    /// The numbers from `next` until before `sequence` are left out.
+    fn skip(&mut self, slot: usize, next: u32, sequence: u32) {
+        if self.is_latest {
+            self.totals.passed_over += u64::from(sequence - next);
+            self.received += u64::from(sequence - next);
+            return;
+        }
+        let told = self.told.remove(&slot).unwrap_or_default();
+        let excused = told.min(sequence - next);
+        self.totals.gap_messages += u64::from(excused);
+        self.totals.false_gap_messages += u64::from(told - excused);
+        if next + excused < sequence {
+            self.gaps.open(slot, next + excused..sequence);
+        }
+    }
+
     /// Closes the record: whatever was published and never came is lost. `published[p][t]` is how
     /// many messages publisher `p` sent to topic `t` in the whole run.
     #[must_use]
     pub(crate) fn finish(mut self, published: &[Vec<u32>]) -> Totals {
-        let each = (self.topics_per_connection * self.publishers) as usize;
-        for (connection, next) in self.next.chunks(each.max(1)).enumerate() {
-            let number = u64::from(self.first_connection) + connection as u64;
-            let first = number * u64::from(self.topics_per_connection);
-            for (within, next) in next.iter().enumerate() {
-                let place = first + within as u64 / u64::from(self.publishers);
-                let topic = (place % u64::from(self.topics)) as usize;
-                let publisher = within % self.publishers as usize;
-                let sent = published.get(publisher).and_then(|counts| counts.get(topic));
-                let missing = sent.copied().unwrap_or_default().saturating_sub(*next);
-                self.totals.lost += u64::from(missing);
-            }
+        for slot in 0..self.next.len() {
+            self.end(slot, self.sent(slot, published));
         }
         self.totals.lost += self.gaps.missing();
         self.totals
     }
-}
 
-/// Sequence numbers that were passed over and have not come yet, for each slot that has any.
-#[derive(Debug, Default)]
-struct Gaps(HashMap<usize, Vec<Range<u32>>>);
-
-impl Gaps {
-    fn open(&mut self, slot: usize, missing: Range<u32>) {
-        self.0.entry(slot).or_default().push(missing);
+    /// Whether nothing more can be expected if publisher `p` sent `published[p][t]` messages to
+    /// topic `t`.
+    #[must_use]
+    pub(crate) fn is_complete(&self, published: &[Vec<u32>]) -> bool {
+        (0..self.next.len()).all(|slot| {
+            let (next, sent) = (self.next[slot], self.sent(slot, published));
+            if next >= NONE {
+                return next == NONE || !self.is_latest || sent <= self.first_sequence;
+            }
+            let told = self.told.get(&slot).copied().unwrap_or_default();
+            next.saturating_add(told) >= sent
+        })
     }
 
-    /// Takes `sequence` out of the gaps; false if it was in none.
-    fn fill(&mut self, slot: usize, sequence: u32) -> bool {
-        let Some(ranges) = self.0.get_mut(&slot) else { return false };
-        let Some(at) = ranges.iter().position(|range| range.contains(&sequence)) else {
-            return false;
-        };
-        let range = ranges.swap_remove(at);
-        let parts = [range.start..sequence, sequence + 1..range.end];
-        ranges.extend(parts.into_iter().filter(|part| !part.is_empty()));
-        true
+    /// How many messages the sequence of a slot has.
+    fn sent(&self, slot: usize, published: &[Vec<u32>]) -> u32 {
+        let publishers = self.publishers as usize;
+        let (connection, within) = (slot / self.each(), slot % self.each());
+        let first = self.shape.first_topic(self.first_connection + connection as u32);
+        let topic = (first as usize + within / publishers) % self.shape.topics.len();
+        let sent = published.get(within % publishers).and_then(|counts| counts.get(topic));
+        sent.copied().unwrap_or_default()
     }
 
-    fn missing(&self) -> u64 {
-        self.0.values().flatten().map(|range| range.len() as u64).sum()
+    /// Judges what did not come behind the last message of a sequence of `sent` messages.
+    fn end(&mut self, slot: usize, sent: u32) {
+        match self.next[slot] {
+            NONE => {}
+            next if self.is_latest => {
+                // Of what is missing the newest one alone had to come.
+                let is_missing = (next == ANY && sent > self.first_sequence) || next < sent;
+                self.totals.lost += u64::from(is_missing);
+            }
+            ANY => {}
+            next => {
+                let told = self.told.remove(&slot).unwrap_or_default();
+                let missing = sent.saturating_sub(next);
+                let excused = told.min(missing);
+                self.totals.gap_messages += u64::from(excused);
+                self.totals.false_gap_messages += u64::from(told - excused);
+                self.totals.lost += u64::from(missing - excused);
+            }
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::plan::{Shape, Target, Transport};
-
-    fn record(connections: u32, topics: u32, each: u32, publishers: u8) -> Record {
-        let plan = Plan {
-            target: Target::parse("ws://127.0.0.1:1").unwrap(),
-            transport: Transport::Json,
-            shape: Shape {
-                connections,
-                topics: (0..topics).map(|t| t.to_string()).collect(),
-                topics_per_connection: each,
-            },
-            publishers,
-            run: 9,
-        };
-        let mut record = Record::new(&plan, Share { first: 0, count: connections, source: None });
-        record.set_measuring(true);
-        record
-    }
-
-    fn content(publisher: u8, topic: u32, sequence: u32) -> Vec<u8> {
-        let mut content = Vec::new();
-        Stamp { run: 9, publisher, topic, sequence, intended_ns: 1_000, late_us: 1 }
-            .write(&mut content);
-        content
-    }
-
-    fn take(record: &mut Record, sequences: &[u32]) {
-        for &sequence in sequences {
-            record.message(0, 0, &content(0, 0, sequence), 10_000);
-        }
-    }
-
-    #[test]
-    fn an_orderly_sequence_has_no_fault() {
-        let mut record = record(1, 1, 1, 1);
-        take(&mut record, &[0, 1, 2, 3]);
-        let totals = record.finish(&[vec![4]]);
-        assert_eq!((totals.lost, totals.doubled, totals.reordered, totals.messages), (0, 0, 0, 4));
-        assert!((totals.response.percentiles().max - 9.0).abs() < 0.1);
-        assert!((totals.service.percentiles().max - 8.0).abs() < 0.1);
-    }
-
-    #[test]
-    fn each_fault_is_counted_as_what_it_is() {
-        for (sequences, lost, doubled, reordered) in [
-            (&[0, 2, 3][..], 1, 0, 0),
-            (&[0, 1, 1, 2, 3], 0, 1, 0),
-            (&[0, 2, 1, 3], 0, 0, 1),
-            (&[3, 0, 1, 2], 0, 0, 3),
-            (&[0, 1], 2, 0, 0),
-            (&[], 4, 0, 0),
-            (&[3, 1, 1], 2, 1, 1),
-        ] {
-            let mut record = record(1, 1, 1, 1);
-            take(&mut record, sequences);
-            let totals = record.finish(&[vec![4]]);
-            let told = (totals.lost, totals.doubled, totals.reordered);
-            assert_eq!(told, (lost, doubled, reordered), "{sequences:?}");
-        }
-    }
-
-    #[test]
-    fn sequences_of_connections_topics_and_publishers_are_apart() {
-        let mut record = record(2, 3, 2, 2);
-        // Connection 0 has topics 0 and 1, connection 1 has topics 2 and 0.
-        for (connection, first, topic) in [(0, 0, 0), (0, 0, 1), (1, 2, 2), (1, 2, 0)] {
-            for publisher in 0..2 {
-                let stamp = record.message(connection, first, &content(publisher, topic, 0), 0);
-                assert!(stamp.is_some());
-            }
-        }
-        assert_eq!(record.message(1, 2, &content(0, 1, 0), 0), None, "not subscribed");
-        assert_eq!(record.message(0, 0, &content(2, 0, 0), 0), None, "no such publisher");
-        let totals = record.finish(&[vec![1, 1, 1], vec![1, 1, 2]]);
-        assert_eq!((totals.messages, totals.foreign), (8, 2));
-        assert_eq!(totals.lost, 1, "the second message of publisher 1 on topic 2");
-    }
-
-    #[test]
-    fn messages_of_another_run_are_foreign() {
-        let mut record = record(1, 1, 1, 1);
-        let mut other = Vec::new();
-        Stamp { run: 8, ..Stamp::default() }.write(&mut other);
-        assert_eq!(record.message(0, 0, &other, 0), None);
-        assert_eq!(record.message(0, 0, b"no stamp", 0), None);
-        assert_eq!(record.finish(&[vec![0]]).foreign, 1);
-    }
-
-    proptest! {
-        /// Whatever comes in whatever order: what is lost, what is new and what is doubled add up.
-        #[test]
-        fn counts_add_up(sequences in prop::collection::vec(0_u32..40, 0..120)) {
-            let mut record = record(1, 1, 1, 1);
-            take(&mut record, &sequences);
-            let received = record.received();
-            let totals = record.finish(&[vec![40]]);
-            let distinct: std::collections::HashSet<u32> = sequences.iter().copied().collect();
-            prop_assert_eq!(received, distinct.len() as u64);
-            prop_assert_eq!(totals.lost, 40 - distinct.len() as u64);
-            prop_assert_eq!(totals.doubled as usize, sequences.len() - distinct.len());
-        }
-    }
-}
+mod tests;

@@ -77,6 +77,15 @@ pub(crate) struct Faults {
     pub doubled: u64,
     /// Messages that came after a later one of their sequence.
     pub reordered: u64,
+    /// Messages that mode `latest` should have left out for a newer one.
+    #[serde(default)]
+    pub stale: u64,
+    /// Messages that came although a gap was told in their place.
+    #[serde(default)]
+    pub false_gap_messages: u64,
+    /// Subscriptions that came back in time and were not told that they are recovered.
+    #[serde(default)]
+    pub not_recovered: u64,
     /// Connections that the server ended.
     pub closed: u64,
     /// Why the first of them was ended.
@@ -91,15 +100,31 @@ impl Faults {
             lost: totals.lost,
             doubled: totals.doubled,
             reordered: totals.reordered,
+            false_gap_messages: totals.false_gap_messages,
             closed: totals.closed.into(),
             first_close: totals.first_close.clone(),
+            ..Self::default()
         }
     }
 
     /// Whether there is none.
     #[must_use]
     pub(crate) fn none(&self) -> bool {
-        self.lost == 0 && self.doubled == 0 && self.reordered == 0 && self.closed == 0
+        self.counts().iter().all(|(_, count)| *count == 0)
+    }
+
+    /// Each of them by its name.
+    #[must_use]
+    pub(crate) fn counts(&self) -> [(&'static str, u64); 7] {
+        [
+            ("lost", self.lost),
+            ("doubled", self.doubled),
+            ("reordered", self.reordered),
+            ("connections closed", self.closed),
+            ("stale", self.stale),
+            ("not recovered", self.not_recovered),
+            ("told as gaps and delivered", self.false_gap_messages),
+        ]
     }
 
     /// Adds the faults of another measurement.
@@ -107,6 +132,9 @@ impl Faults {
         self.lost += other.lost;
         self.doubled += other.doubled;
         self.reordered += other.reordered;
+        self.stale += other.stale;
+        self.false_gap_messages += other.false_gap_messages;
+        self.not_recovered += other.not_recovered;
         self.closed += other.closed;
         if self.first_close.is_none() {
             self.first_close.clone_from(&other.first_close);
@@ -251,6 +279,14 @@ fn median_value(values: &[Value]) -> Value {
             let middle = low.midpoint(high);
             if first.is_f64() { Value::from(middle) } else { Value::from(middle as u64) }
         }
+        Some(Value::Array(first)) => {
+            let of_place = |place: usize| {
+                let column: Vec<Value> =
+                    values.iter().filter_map(|value| value.get(place).cloned()).collect();
+                median_value(&column)
+            };
+            Value::Array((0..first.len()).map(of_place).collect())
+        }
         Some(other) => other.clone(),
         None => Value::Null,
     }
@@ -288,6 +324,11 @@ mod tests {
         let median = median(&rounds).unwrap();
         assert_eq!((median.deliveries, median.response_us.p99), (2, 1.5));
         assert_eq!(median.server_cpu_us_per_delivery, None);
+    }
+
+    #[test]
+    fn lists_have_the_medians_of_their_places() {
+        assert_eq!(median(&[vec![1, 9], vec![3, 7], vec![2, 8]]).unwrap(), [2, 8]);
     }
 
     #[test]

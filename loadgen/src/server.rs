@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::time::{ClockId, clock_gettime};
 
+/// How long a server may take to tell its admin port after its data port.
+const ADMIN_PATIENCE: Duration = Duration::from_secs(2);
+
 /// How long a server may take until it says where it listens, and until it has ended.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -132,6 +135,7 @@ pub(crate) struct SpawnedServer {
     child: Child,
     /// Where its data port is.
     pub address: SocketAddr,
+    admin: mpsc::Receiver<SocketAddr>,
 }
 
 impl SpawnedServer {
@@ -151,9 +155,11 @@ impl SpawnedServer {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|source| ServerError::Start { program: name.clone(), source })?;
-        let addresses = child.stdout.take().map(watch_addresses);
-        let address = addresses.and_then(|addresses| addresses.recv_timeout(PATIENCE).ok());
-        let Some(address) = address else {
+        let (listening, admin) = match child.stdout.take() {
+            Some(stdout) => watch_addresses(stdout),
+            None => (mpsc::channel().1, mpsc::channel().1),
+        };
+        let Ok(address) = listening.recv_timeout(PATIENCE) else {
             let _ = child.kill();
             let detail = child.stderr.take().map(last_line).unwrap_or_default();
             let _ = child.wait();
@@ -162,7 +168,13 @@ impl SpawnedServer {
         if let Some(stderr) = child.stderr.take() {
             pass_on(stderr);
         }
-        Ok(Self { child, address })
+        Ok(Self { child, address, admin })
+    }
+
+    /// Where its admin port is, if it tells of one (`admin on SCHEME://ADDRESS`).
+    #[must_use]
+    pub(crate) fn admin(&self) -> Option<SocketAddr> {
+        self.admin.recv_timeout(ADMIN_PATIENCE).ok()
     }
 
     /// The process.
@@ -189,18 +201,23 @@ impl Drop for SpawnedServer {
     }
 }
 
-/// Reads a server's output to its end, so that its pipe never fills; tells the first address.
-fn watch_addresses(stdout: impl Read + Send + 'static) -> mpsc::Receiver<SocketAddr> {
-    let (sender, receiver) = mpsc::channel();
+/// Reads a server's output to its end, so that its pipe never fills; tells the addresses of its
+/// data and of its admin port.
+fn watch_addresses(
+    stdout: impl Read + Send + 'static,
+) -> (mpsc::Receiver<SocketAddr>, mpsc::Receiver<SocketAddr>) {
+    let (data_sender, data) = mpsc::channel();
+    let (admin_sender, admin) = mpsc::channel();
     std::thread::spawn(move || {
-        let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
-        if let Some(address) = lines.find_map(|line| listening_address(&line)) {
-            // Nobody listens any more if the caller gave up.
-            let _ = sender.send(address);
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            let told = [("listening on ", &data_sender), ("admin on ", &admin_sender)];
+            for (before, sender) in told {
+                // Nobody listens any more if the caller gave up.
+                let _ = address_behind(before, &line).map(|address| sender.send(address));
+            }
         }
-        lines.for_each(drop);
     });
-    receiver
+    (data, admin)
 }
 
 fn pass_on(mut stderr: impl Read + Send + 'static) {
@@ -216,8 +233,8 @@ fn last_line(mut stderr: impl Read) -> String {
 }
 
 /// The address in a line like `fanfare: listening on http://127.0.0.1:8080`.
-fn listening_address(line: &str) -> Option<SocketAddr> {
-    let (_, url) = line.split_once("listening on ")?;
+fn address_behind(before: &str, line: &str) -> Option<SocketAddr> {
+    let (_, url) = line.split_once(before)?;
     let (_, rest) = url.split_once("://")?;
     rest.split(['/', ' ']).next()?.parse().ok()
 }
@@ -229,10 +246,13 @@ mod tests {
     #[test]
     fn addresses_are_read_from_what_servers_print() {
         let address = "127.0.0.1:8080".parse().ok();
-        assert_eq!(listening_address("fanfare: listening on http://127.0.0.1:8080"), address);
-        assert_eq!(listening_address("floor: listening on ws://127.0.0.1:8080/floor"), address);
-        assert_eq!(listening_address("fanfare: admin on http://127.0.0.1:8081"), None);
-        assert_eq!(listening_address("listening on nowhere"), None);
+        let listening = |line| address_behind("listening on ", line);
+        assert_eq!(listening("fanfare: listening on http://127.0.0.1:8080"), address);
+        assert_eq!(listening("floor: listening on ws://127.0.0.1:8080/floor"), address);
+        assert_eq!(listening("fanfare: admin on http://127.0.0.1:8081"), None);
+        assert_eq!(listening("listening on nowhere"), None);
+        let admin = address_behind("admin on ", "fanfare: admin on http://127.0.0.1:8080/x");
+        assert_eq!(admin, address);
     }
 
     #[test]

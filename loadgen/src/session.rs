@@ -179,7 +179,7 @@ impl Session {
         progress: &mut Progress,
     ) -> Result<Measured> {
         let workers = self.receivers.workers();
-        let published_before = self.published();
+        let published_before = self.published_total();
         self.publishers.iter_mut().for_each(|publisher| drop(publisher.take_lag()));
         self.receivers.set_measuring(true)?;
         let before = sample(self.server, &workers)?;
@@ -192,7 +192,8 @@ impl Session {
             last_ns if last_ns > before.at_ns => last_ns,
             _ => after.at_ns,
         };
-        Ok(Measured { before, after, last_ns, published: self.published() - published_before, lag })
+        let published = self.published_total() - published_before;
+        Ok(Measured { before, after, last_ns, published, lag })
     }
 
     /// Ends all connections and tells what the subscribers got.
@@ -200,9 +201,14 @@ impl Session {
     /// # Errors
     /// If a receiver failed as a whole.
     pub(crate) fn finish(self) -> Result<Totals> {
-        let published = self.publishers.iter().map(|publisher| publisher.published().to_vec());
-        let published: Vec<Vec<u32>> = published.collect();
+        let published = self.published();
         self.receivers.finish(&published)
+    }
+
+    /// How many messages publisher `p` has sent to topic `t`, at `[p][t]`.
+    #[must_use]
+    pub(crate) fn published(&self) -> Vec<Vec<u32>> {
+        self.publishers.iter().map(|publisher| publisher.published().to_vec()).collect()
     }
 
     /// Clock and CPU times of now.
@@ -214,7 +220,7 @@ impl Session {
     }
 
     /// Messages that all publishers have sent.
-    fn published(&self) -> u64 {
+    fn published_total(&self) -> u64 {
         let counts = self.publishers.iter().flat_map(Publisher::published);
         counts.map(|&count| u64::from(count)).sum()
     }
@@ -224,6 +230,7 @@ impl Session {
         let of_publisher = |publisher: &Publisher| {
             let counts = (0..).zip(publisher.published());
             let deliveries = counts.map(|(topic, &count)| {
+                let count = count - self.plan.first_sequence;
                 u64::from(count) * u64::from(self.plan.shape.subscribers(topic))
             });
             deliveries.sum::<u64>()

@@ -82,13 +82,11 @@ pub(crate) fn measurements(columns: &[(&str, &Measurement)], ratio: Option<f64>)
 
 /// The faults of all rounds in one line.
 fn faults(faults: &Faults) -> String {
-    let counts = [
-        ("lost", faults.lost),
-        ("doubled", faults.doubled),
-        ("reordered", faults.reordered),
-        ("connections closed", faults.closed),
-    ];
-    let counts = counts.map(|(name, number)| format!("{} {name}", count(number))).join(", ");
+    // The first four are always told.
+    let counts = faults.counts().into_iter().enumerate();
+    let told = counts.filter(|(place, (_, number))| *place < 4 || *number > 0);
+    let told = told.map(|(_, (name, number))| format!("{} {name}", count(number)));
+    let counts = told.collect::<Vec<_>>().join(", ");
     match &faults.first_close {
         Some(why) => format!("{counts} (the first: {why})"),
         None => counts,
@@ -121,7 +119,9 @@ pub(crate) fn or_dash<T>(figure: Option<T>, text: impl Fn(T) -> String) -> Strin
     figure.map_or_else(|| "–".to_owned(), text)
 }
 
-fn cores(cores: f64) -> String {
+/// A number of cores.
+#[must_use]
+pub(crate) fn cores(cores: f64) -> String {
     format!("{cores:.2}")
 }
 

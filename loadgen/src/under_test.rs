@@ -1,10 +1,12 @@
 //! The server that a round runs against: one that is there, or one started for the round.
 
 use std::ffi::{OsStr, OsString};
+use std::net::{SocketAddr, ToSocketAddrs};
 
 use anyhow::{Context, Result};
 
 use crate::cli::ServerArgs;
+use crate::counts::Counts;
 use crate::plan::{Peer, Target};
 use crate::server::{Process, SpawnedServer};
 
@@ -15,7 +17,8 @@ pub(crate) struct UnderTest {
     pub target: Target,
     /// Its process, if it can be measured.
     pub process: Option<Process>,
-    _started: Option<SpawnedServer>,
+    admin: Option<SocketAddr>,
+    started: Option<SpawnedServer>,
 }
 
 impl UnderTest {
@@ -33,7 +36,8 @@ impl UnderTest {
         let process = args.server_pid.map(|pid| Process { pid });
         // Told now rather than after the load has run.
         process.map(Process::cpu).transpose()?;
-        Ok(Self { target: Target::parse(&args.url)?, process, _started: None })
+        let admin = args.admin_url.as_deref().map(admin_address).transpose()?;
+        Ok(Self { target: Target::parse(&args.url)?, process, admin, started: None })
     }
 
     /// A floor in a process of its own.
@@ -51,9 +55,29 @@ impl UnderTest {
         Self {
             target: Target { address: server.address, peer },
             process: Some(server.process()),
-            _started: Some(server),
+            admin: None,
+            started: Some(server),
         }
     }
+
+    /// What the broker has counted up to now; `None` if its metrics are not known.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub(crate) fn counts(&mut self) -> Result<Option<Counts>> {
+        if self.admin.is_none() {
+            self.admin = self.started.as_ref().and_then(SpawnedServer::admin);
+        }
+        Ok(self.admin.map(Counts::scrape).transpose()?)
+    }
+}
+
+/// The address in `http://HOST:PORT`.
+fn admin_address(url: &str) -> Result<SocketAddr> {
+    let host = url.strip_prefix("http://").unwrap_or(url).trim_end_matches('/');
+    let mut addresses =
+        host.to_socket_addrs().with_context(|| format!("--admin-url {url} is no address"))?;
+    addresses.next().with_context(|| format!("--admin-url {url} has no address"))
 }
 
 fn serve_args(args: &ServerArgs) -> Vec<OsString> {

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use fanfare_engine::ws::{DecodeLimits, Decoder};
 use fanfare_engine::{
-    ConnectionKind, Limits, Mailbox, Now, Shard, ShardCounters, Socket, TopicTable,
+    ConnectionKind, Limits, Mailbox, Now, Shard, ShardCounters, Socket, StreamOptions, TopicTable,
 };
-use fanfare_protocol::{Codec, Command, Mode, Payload, TopicName};
+use fanfare_protocol::{Codec, Command, Payload, TopicName};
 
 /// A socket that takes everything and costs nothing.
 #[derive(Debug)]
@@ -63,9 +63,11 @@ fn fan_out(c: &mut Criterion) {
             let payload = Payload::json(TICK).expect("JSON");
             b.iter(|| {
                 for _ in 0..in_flight {
-                    topics.publish(&topic, &payload, &counters, Now::default()).expect("room");
+                    topics
+                        .publish(&topic, &payload, None, &counters, Now::default())
+                        .expect("room");
                 }
-                shard.drain_mailbox(usize::MAX);
+                shard.drain_mailbox(usize::MAX, Now::default());
                 while shard.flush(64, Now::default()) {}
             });
         });
@@ -99,5 +101,5 @@ criterion_main!(benches);
 
 /// The raw stream of a topic.
 fn raw(topic: &TopicName) -> ConnectionKind {
-    ConnectionKind::Raw { topic: topic.clone(), since: None, mode: Mode::All }
+    ConnectionKind::Raw { topic: topic.clone(), since: None, options: StreamOptions::default() }
 }

@@ -69,8 +69,14 @@ pub struct ShardCounters {
     pub unfinished_bytes: SharedCounter,
     /// Write calls to sockets.
     pub writes: SharedCounter,
-    /// Messages that were not queued because their connection was behind, and left to the ring.
-    pub messages_deferred: SharedCounter,
+    /// Subscriptions whose messages are not queued now but owed from the ring.
+    pub subscriptions_behind: SharedCounter,
+    /// Messages that connections which were behind, or had come back, got from the rings.
+    pub messages_recovered: SharedCounter,
+    /// Messages that subscriptions of mode `latest` were spared, because newer ones came.
+    pub messages_merged: SharedCounter,
+    /// Presence events that were left out for connections that did not keep up.
+    pub notices_dropped: SharedCounter,
     /// Gaps that were told: a connection was so far behind that the ring had moved on.
     pub gaps: SharedCounter,
     /// Messages in these gaps.
@@ -105,7 +111,10 @@ impl Default for ShardCounters {
             connections_lagging: zero(),
             unfinished_bytes: zero(),
             writes: zero(),
-            messages_deferred: zero(),
+            subscriptions_behind: zero(),
+            messages_recovered: zero(),
+            messages_merged: zero(),
+            notices_dropped: zero(),
             gaps: zero(),
             gap_messages: zero(),
             command_errors: zero(),

@@ -11,7 +11,9 @@ mod limits;
 mod mailbox;
 #[cfg(all(test, feature = "shuttle"))]
 mod models;
+mod namespace;
 mod outbox;
+mod sdk_frame;
 mod shard;
 #[cfg(any(test, feature = "simulator"))]
 pub mod simulator;
@@ -24,9 +26,14 @@ pub use counters::{ShardCounters, SharedCounter};
 pub use histogram::{Histogram, HistogramSnapshot};
 pub use limits::{Limits, LimitsError};
 pub use mailbox::Mailbox;
+pub use namespace::{NamespaceOptions, Namespaces, SlowConsumer};
 pub use outbox::Outbox;
-pub use shard::{ConnectionKind, Key, NodeName, ReadOutcome, Shard, Socket};
+pub use shard::{
+    ConnectionKind, ConnectionReport, ConnectionState, Key, NodeName, ReadOutcome, Shard, Socket,
+    StreamOptions,
+};
 pub use time::Now;
 pub use topics::{
-    Epoch, Message, PublishError, Published, Topic, TopicSnapshot, TopicTable, WireForm,
+    Epoch, HistoryPage, MemberId, Message, PresenceSnapshot, PublishError, Published, Topic,
+    TopicTable, WireForm,
 };

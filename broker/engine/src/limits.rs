@@ -1,6 +1,7 @@
 //! Every maximum of the broker, with its reason. Limits of the wire itself are in the protocol
 //! crate. A value over one of these is refused with a message that names it.
 
+use crate::namespace::Namespaces;
 use crate::ws::DecodeLimits;
 
 /// What one node allows. Sizes in bytes, times in milliseconds.
@@ -17,24 +18,45 @@ pub struct Limits {
     /// `buffered_amount` from which a connection is lagging: messages are no longer queued for it
     /// but remembered by offset, to be taken from the topics' rings once it has drained.
     pub outbox_high_water_bytes: usize,
+    /// `buffered_amount` up to which a lagging connection is queued for again. Well below the
+    /// high-water mark, so that a connection does not change sides with every message.
+    pub outbox_low_water_bytes: usize,
     /// `buffered_amount` from which a connection is closed as a slow consumer. Messages stop at
     /// the high-water mark, so only replies that the client does not read come this far. One
     /// frame may always pass it, so the true bound is this plus one frame.
     pub outbox_bytes_max: usize,
+    /// Bytes in all outboxes of the node beyond which the three marks above are halved, again and
+    /// again, down to a sixteenth. Room for 4,096 connections at the high-water mark.
+    pub outbox_total_bytes_max: usize,
     /// How long a connection with something to be sent may take no byte.
     pub stall_timeout_ms: u64,
     /// Most subscriptions of one connection. A page of quotes needs a few hundred.
     pub subscriptions_per_connection_max: usize,
+    /// Most of these that are patterns. Each may have its connection looked at for many topics.
+    pub patterns_per_connection_max: usize,
+    /// Topics that one connection may have looked through in one second by subscribing to
+    /// patterns. A new pattern is compared with every topic, some 50 ns each, and a snapshot looks
+    /// at every topic that matches; this keeps a client that does nothing else from taking a
+    /// shard's time.
+    pub pattern_topics_per_second_max: usize,
     /// Most topics on the node; each costs about half a kibibyte beside its history.
     pub topics_max: usize,
-    /// Most messages kept for each topic.
-    pub history_messages_max: usize,
-    /// Most bytes of messages kept for each topic.
-    pub history_bytes_max: usize,
     /// Most bytes of messages kept for all topics; beyond it a topic keeps nothing new.
+    /// Keys of publishes count as well.
     pub history_total_bytes_max: usize,
-    /// How long a message is kept.
-    pub history_age_ms: u64,
+    /// What topics keep and what their subscribers get, by namespace.
+    pub namespaces: Namespaces,
+    /// Messages in one page of history, in bytes of payload; one message at least. As much as may
+    /// wait for a connection, so that asking for history costs no more than a slow reader does.
+    pub history_page_bytes_max: usize,
+    /// How long a publish with a key is remembered, so that it is not published twice. A client
+    /// that lost its connection is back long before.
+    pub publish_key_window_ms: u64,
+    /// Most keys remembered for each topic.
+    pub publish_keys_max: usize,
+    /// Most patterns that the node's connections subscribe to, each counted once. Bounds the work
+    /// of finding those that match a new topic.
+    pub patterns_max: usize,
     /// How often the broker pings each connection.
     pub ping_interval_ms: u64,
     /// How long after a ping a connection may stay silent.
@@ -65,14 +87,20 @@ impl Default for Limits {
             empty_fragments_max: 16,
             control_frames_per_second_max: 100,
             outbox_high_water_bytes: 64 * KIB,
+            outbox_low_water_bytes: 16 * KIB,
             outbox_bytes_max: 1_024 * KIB,
+            outbox_total_bytes_max: 256 * 1_024 * KIB,
             stall_timeout_ms: 30_000,
             subscriptions_per_connection_max: 4_096,
+            patterns_per_connection_max: 128,
+            pattern_topics_per_second_max: 1_000_000,
             topics_max: 200_000,
-            history_messages_max: 100,
-            history_bytes_max: 1_024 * KIB,
             history_total_bytes_max: 512 * 1_024 * KIB,
-            history_age_ms: 300_000,
+            namespaces: Namespaces::default(),
+            history_page_bytes_max: 64 * KIB,
+            publish_key_window_ms: 120_000,
+            publish_keys_max: 1_000,
+            patterns_max: 10_000,
             ping_interval_ms: 25_000,
             pong_timeout_ms: 10_000,
             handshake_timeout_ms: 10_000,
@@ -100,8 +128,8 @@ pub enum LimitsError {
     #[error("the message limit is {0} bytes; use 125 to {MESSAGE_BYTES_CEILING}")]
     MessageBytes(usize),
     /// The marks of the outbox are in the wrong order.
-    #[error("the outbox's high-water mark ({0}) must be below its hard limit ({1})")]
-    Outbox(usize, usize),
+    #[error("the outbox's marks must rise: low water {0}, high water {1}, hard limit {2}")]
+    Outbox(usize, usize, usize),
     /// A time is zero.
     #[error("{0} must be at least 1 ms")]
     Zero(&'static str),
@@ -116,9 +144,9 @@ impl Limits {
         if !(125..=MESSAGE_BYTES_CEILING).contains(&self.message_bytes_max) {
             return Err(LimitsError::MessageBytes(self.message_bytes_max));
         }
-        let (high_water, max) = (self.outbox_high_water_bytes, self.outbox_bytes_max);
-        if high_water >= max {
-            return Err(LimitsError::Outbox(high_water, max));
+        let (low, high) = (self.outbox_low_water_bytes, self.outbox_high_water_bytes);
+        if low >= high || high >= self.outbox_bytes_max {
+            return Err(LimitsError::Outbox(low, high, self.outbox_bytes_max));
         }
         let times = [
             (self.ping_interval_ms, "ping_interval_ms"),
@@ -159,7 +187,10 @@ mod tests {
             limits.check()
         };
         assert_eq!(with(|l| l.message_bytes_max = 1), Err(LimitsError::MessageBytes(1)));
-        assert_eq!(with(|l| l.outbox_bytes_max = 65_536), Err(LimitsError::Outbox(65_536, 65_536)));
+        assert_eq!(
+            with(|l| l.outbox_bytes_max = 65_536),
+            Err(LimitsError::Outbox(16_384, 65_536, 65_536))
+        );
         assert_eq!(with(|l| l.close_timeout_ms = 0), Err(LimitsError::Zero("close_timeout_ms")));
     }
 }

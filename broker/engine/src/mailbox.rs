@@ -6,11 +6,29 @@ use std::sync::Arc;
 use crate::fault::{Fault, planted};
 use crate::sync::SegQueue;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use crate::topics::Message;
+use crate::topics::{Message, PresenceUpdate};
+
+/// What is sent to a shard.
+#[derive(Debug)]
+pub(crate) enum Mail {
+    /// A message for the subscribers of its topic.
+    Message(Arc<Message>),
+    /// Who came and went, for those who want to know.
+    Presence(Arc<PresenceUpdate>),
+}
+
+impl Mail {
+    fn payload_len(&self) -> usize {
+        match self {
+            Self::Message(message) => message.payload_len(),
+            Self::Presence(_) => 0,
+        }
+    }
+}
 
 /// The messages that wait for one shard. Any thread pushes, the shard alone takes.
 pub struct Mailbox {
-    queue: SegQueue<Arc<Message>>,
+    queue: SegQueue<Mail>,
     bytes: AtomicUsize,
     /// Set while the shard is awake or has been woken: then nobody need wake it.
     awake: AtomicBool,
@@ -35,13 +53,13 @@ impl Mailbox {
         }
     }
 
-    pub(crate) fn push(&self, message: Arc<Message>) {
-        self.bytes.fetch_add(message.payload_len(), Ordering::Relaxed);
+    pub(crate) fn push(&self, mail: Mail) {
+        self.bytes.fetch_add(mail.payload_len(), Ordering::Relaxed);
         if planted(Fault::LookBeforePush) {
             self.wake_if_asleep();
-            return self.queue.push(message);
+            return self.queue.push(mail);
         }
-        self.queue.push(message);
+        self.queue.push(mail);
         // Swap after the push: a shard that falls asleep sees either the message or the swap.
         self.wake_if_asleep();
     }
@@ -52,15 +70,15 @@ impl Mailbox {
         }
     }
 
-    pub(crate) fn pop(&self) -> Option<Arc<Message>> {
-        let message = self.queue.pop()?;
+    pub(crate) fn pop(&self) -> Option<Mail> {
+        let mail = self.queue.pop()?;
         if planted(Fault::TornMailCount) {
-            let left = self.bytes().wrapping_sub(message.payload_len());
+            let left = self.bytes().wrapping_sub(mail.payload_len());
             self.bytes.store(left, Ordering::Relaxed);
-            return Some(message);
+            return Some(mail);
         }
-        self.bytes.fetch_sub(message.payload_len(), Ordering::Relaxed);
-        Some(message)
+        self.bytes.fetch_sub(mail.payload_len(), Ordering::Relaxed);
+        Some(mail)
     }
 
     /// Messages that wait.

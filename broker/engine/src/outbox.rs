@@ -11,24 +11,30 @@ use bytes::{Buf, Bytes};
 /// Frames that wait for one connection's socket.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    frames: VecDeque<Bytes>,
+    frames: VecDeque<Waiting>,
     bytes: usize,
     first_is_begun: bool,
 }
 
+#[derive(Debug)]
+struct Waiting {
+    bytes: Bytes,
+    since_ms: u64,
+}
+
 impl Outbox {
     /// Appends a frame.
-    pub fn push(&mut self, frame: Bytes) {
+    pub fn push(&mut self, frame: Bytes, now_ms: u64) {
         if !frame.is_empty() {
             self.bytes += frame.len();
-            self.frames.push_back(frame);
+            self.frames.push_back(Waiting { bytes: frame, since_ms: now_ms });
         }
     }
 
     /// Appends what is left of a frame whose first bytes are written; only to an empty outbox.
-    pub fn push_rest(&mut self, frame: &Bytes, written: usize) {
+    pub fn push_rest(&mut self, frame: &Bytes, written: usize, now_ms: u64) {
         debug_assert!(self.frames.is_empty(), "only the first frame can be begun");
-        self.push(frame.slice(written..));
+        self.push(frame.slice(written..), now_ms);
         self.first_is_begun = written > 0 && !self.frames.is_empty();
     }
 
@@ -44,11 +50,17 @@ impl Outbox {
         self.frames.is_empty()
     }
 
+    /// Since when the oldest byte waits.
+    #[must_use]
+    pub fn oldest_ms(&self) -> Option<u64> {
+        self.frames.front().map(|frame| frame.since_ms)
+    }
+
     /// The first frames that wait, as many as `slices` holds, for one vectored write.
     pub fn fill<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut filled = 0;
         for (slice, frame) in slices.iter_mut().zip(&self.frames) {
-            *slice = IoSlice::new(frame);
+            *slice = IoSlice::new(&frame.bytes);
             filled += 1;
         }
         filled
@@ -58,12 +70,12 @@ impl Outbox {
     pub fn advance(&mut self, mut written: usize) {
         self.bytes = self.bytes.saturating_sub(written);
         while let Some(first) = self.frames.front_mut() {
-            if written < first.len() {
-                first.advance(written);
+            if written < first.bytes.len() {
+                first.bytes.advance(written);
                 self.first_is_begun |= written > 0;
                 return;
             }
-            written -= first.len();
+            written -= first.bytes.len();
             self.frames.pop_front();
             self.first_is_begun = false;
         }
@@ -73,7 +85,7 @@ impl Outbox {
     pub fn drop_unbegun(&mut self) {
         let keep = usize::from(self.first_is_begun);
         self.frames.truncate(keep);
-        self.bytes = self.frames.iter().map(Bytes::len).sum();
+        self.bytes = self.frames.iter().map(|frame| frame.bytes.len()).sum();
     }
 }
 
@@ -83,7 +95,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn content(outbox: &Outbox) -> Vec<u8> {
-        outbox.frames.iter().flat_map(|frame| frame.to_vec()).collect()
+        outbox.frames.iter().flat_map(|frame| frame.bytes.to_vec()).collect()
     }
 
     #[derive(Clone, Debug)]
@@ -109,7 +121,7 @@ mod tests {
                 match step {
                     Step::Push(frame) => {
                         model.extend_from_slice(&frame);
-                        outbox.push(frame.into());
+                        outbox.push(frame.into(), 0);
                     }
                     Step::Advance(n) => {
                         let n = n.min(model.len());
@@ -127,12 +139,12 @@ mod tests {
     #[test]
     fn a_begun_frame_is_finished_even_when_the_rest_is_dropped() {
         let mut outbox = Outbox::default();
-        outbox.push_rest(&Bytes::from_static(b"abcdef"), 2);
-        outbox.push(Bytes::from_static(b"next"));
+        outbox.push_rest(&Bytes::from_static(b"abcdef"), 2, 0);
+        outbox.push(Bytes::from_static(b"next"), 5);
         outbox.drop_unbegun();
         assert_eq!((content(&outbox), outbox.bytes()), (b"cdef".to_vec(), 4));
         outbox.advance(4);
-        outbox.push(Bytes::from_static(b"whole"));
+        outbox.push(Bytes::from_static(b"whole"), 6);
         outbox.drop_unbegun();
         assert!(outbox.is_empty());
         assert_eq!(outbox.bytes(), 0);
@@ -142,7 +154,7 @@ mod tests {
     fn a_vectored_write_sees_the_frames_in_order() {
         let mut outbox = Outbox::default();
         for frame in ["a", "bc", "d"] {
-            outbox.push(Bytes::from_static(frame.as_bytes()));
+            outbox.push(Bytes::from_static(frame.as_bytes()), 0);
         }
         let mut slices = [IoSlice::new(&[]); 2];
         assert_eq!(outbox.fill(&mut slices), 2);

@@ -51,9 +51,19 @@ const COUNTERS: &[(&str, &str, Pick)] = &[
     ("in_bytes_total", "Bytes read from WebSocket connections, framing included.", |c| &c.bytes_in),
     ("writes_total", "Write calls to sockets of WebSocket connections.", |c| &c.writes),
     (
-        "messages_deferred_total",
-        "Messages not queued because their connection was behind, and left to the topic's ring.",
-        |c| &c.messages_deferred,
+        "messages_recovered_total",
+        "Messages that connections which were behind, or had come back, got from the rings.",
+        |c| &c.messages_recovered,
+    ),
+    (
+        "messages_merged_total",
+        "Messages that subscriptions of mode latest were spared because newer ones came.",
+        |c| &c.messages_merged,
+    ),
+    (
+        "notices_dropped_total",
+        "Presence events left out for connections that did not keep up.",
+        |c| &c.notices_dropped,
     ),
     ("gaps_total", "Gaps told to subscribers that the ring could not serve any more.", |c| &c.gaps),
     ("gap_messages_total", "Messages in these gaps.", |c| &c.gap_messages),
@@ -68,6 +78,11 @@ const GAUGES: &[(&str, &str, Pick)] = &[
         "outbox_bytes",
         "Bytes of frames accepted for connections and not yet handed to the network.",
         |c| &c.outbox_bytes,
+    ),
+    (
+        "subscriptions_behind",
+        "Subscriptions whose messages are not queued but owed from the ring.",
+        |c| &c.subscriptions_behind,
     ),
     (
         "connections_lagging",
@@ -156,7 +171,12 @@ fn histograms(all: &[Arc<ShardCounters>]) -> [proto::MetricFamily; 2] {
     };
     let kind = proto::MetricType::HISTOGRAM;
     [
-        family("fanout_size", "Subscribers of each message.", kind, [sum(|c| &c.fanout, 1.0)]),
+        family(
+            "fanout_size",
+            "Subscribers by name of each message.",
+            kind,
+            [sum(|c| &c.fanout, 1.0)],
+        ),
         family(
             "delivery_seconds",
             "Time from a publish to the write towards a subscriber, sampled.",

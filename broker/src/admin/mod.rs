@@ -1,6 +1,7 @@
 //! The admin port: health and metrics, on a thread of their own so that a busy shard does not
 //! hide how busy it is.
 
+mod connections;
 mod metrics;
 
 use std::io;
@@ -17,7 +18,15 @@ use fanfare_engine::TopicTable;
 use tokio::sync::watch;
 
 use crate::server::AllCounters;
+use crate::shard::Questions;
 use metrics::Metrics;
+
+/// What the admin port shows of the node.
+pub(crate) struct NodeView {
+    pub(crate) topics: Arc<TopicTable>,
+    pub(crate) counters: AllCounters,
+    pub(crate) questions: Vec<Questions>,
+}
 
 /// The running admin port.
 #[derive(Debug)]
@@ -29,6 +38,7 @@ pub(crate) struct AdminThread {
 #[derive(Clone)]
 struct Admin {
     metrics: Arc<Metrics>,
+    questions: Arc<[Questions]>,
     /// True while the broker stops.
     stopping: watch::Receiver<bool>,
 }
@@ -36,21 +46,26 @@ struct Admin {
 /// Serves the admin port on `listener`.
 pub(crate) fn spawn(
     listener: TcpListener,
-    topics: Arc<TopicTable>,
-    counters: AllCounters,
+    node: NodeView,
     stopping: watch::Receiver<bool>,
 ) -> io::Result<AdminThread> {
     let addr = listener.local_addr()?;
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let metrics = Metrics::new(topics, counters).map_err(io::Error::other)?;
-    let admin = Admin { metrics: Arc::new(metrics), stopping: stopping.clone() };
+    let metrics = Metrics::new(node.topics, node.counters).map_err(io::Error::other)?;
+    let admin = Admin {
+        metrics: Arc::new(metrics),
+        questions: node.questions.into(),
+        stopping: stopping.clone(),
+    };
     let router = Router::new()
         .route("/metrics", get(metrics_text))
+        .route("/v1/connections", get(connections::worst))
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready))
         .fallback(|| async {
-            let routes = "there is nothing here; try /metrics, /health/live, /health/ready\n";
+            let routes = "there is nothing here; try /metrics, /v1/connections, /health/live, \
+                          /health/ready\n";
             (StatusCode::NOT_FOUND, routes)
         })
         .with_state(admin);

@@ -42,7 +42,7 @@ Examples:
 impl Demo {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let mut stop = StopSignals::new()?;
-        let server = Server::start(self.options.into_config())?;
+        let server = Server::start(self.options.into_config()?)?;
         let feed =
             Feed::start(server.publisher(), self.seed, self.rate).map_err(StartError::System)?;
         print_addresses(&server);

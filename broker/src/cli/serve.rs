@@ -2,13 +2,13 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::str::FromStr;
 
-use bytesize::ByteSize;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{Limits, Server, ServerConfig};
+use crate::config::{self, ConfigError};
+use crate::{Server, ServerConfig};
 
 /// Start a broker.
 #[derive(Debug, clap::Args)]
@@ -25,6 +25,12 @@ Examples:
 
   fanfare serve --listen 0.0.0.0:8080 --allow-origin https://app.example
       serve the network and the pages of one site
+
+  fanfare serve --config fanfare.toml
+      namespaces with options of their own, as
+          [namespaces.stocks]
+          latest = true           # keep each topic's newest message
+          history_messages = 100
 
   fanfare serve --listen 127.0.0.1:0 --shards 1
       one thread, on a port that the system chooses and the first line tells";
@@ -45,38 +51,40 @@ pub(super) struct Options {
     shards: Option<NonZeroUsize>,
 
     /// Longest message from a client.
-    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = size)]
+    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = config::size)]
     message_bytes_max: usize,
+
+    /// A TOML file with the options of namespaces and the limits of slow readers.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 
     /// An origin whose pages may connect, as https://app.example; * is any. May be repeated.
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     allowed_origins: Vec<String>,
 }
 
-/// Reads a size as people write it: 4096, 64KiB, 1MB.
-fn size(text: &str) -> Result<usize, String> {
-    let size = ByteSize::from_str(text).map_err(|_| "use a size such as 4096, 64KiB or 1MB")?;
-    usize::try_from(size.as_u64()).map_err(|_| "larger than this machine's memory".to_owned())
-}
-
 impl Options {
-    pub(super) fn into_config(self) -> ServerConfig {
+    pub(super) fn into_config(self) -> Result<ServerConfig, ConfigError> {
         let defaults = ServerConfig::default();
-        let limits = Limits { message_bytes_max: self.message_bytes_max, ..defaults.limits };
-        ServerConfig {
+        let mut limits = defaults.limits;
+        if let Some(path) = &self.config {
+            config::apply_file(path, &mut limits)?;
+        }
+        limits.message_bytes_max = self.message_bytes_max;
+        Ok(ServerConfig {
             listen: self.listen,
             admin_listen: self.admin_listen,
             shards: self.shards.unwrap_or(defaults.shards),
             allowed_origins: self.allowed_origins,
             limits,
-        }
+        })
     }
 }
 
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let mut stop = StopSignals::new()?;
-        let server = Server::start(self.options.into_config())?;
+        let server = Server::start(self.options.into_config()?)?;
         print_addresses(&server);
         stop.wait().await;
         println!("fanfare: stopping");

@@ -8,6 +8,7 @@
 mod origin;
 mod page;
 mod problem;
+mod query;
 mod topics;
 mod upgrade;
 

@@ -1,23 +1,21 @@
-//! `GET` and `POST` on `/v1/topics/{topic}`: the newest messages, and publishing.
+//! `GET` and `POST` on `/v1/topics/{topic}`: what the topic keeps, and publishing.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_engine::{PublishError, TopicSnapshot};
-use fanfare_protocol::{Payload, PayloadKind, TopicName};
+use fanfare_engine::{HistoryPage, PublishError};
+use fanfare_protocol::limits::KEY_BYTES_MAX;
+use fanfare_protocol::{Payload, PayloadKind, Published, TopicName};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, ETAG, HeaderValue, RETRY_AFTER};
+use hyper::header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::problem::problem;
-use super::{HttpContext, Reply, method_not_allowed};
+use super::{HttpContext, Reply, method_not_allowed, query};
 use crate::clock;
-
-/// Messages that a `GET` returns unless it asks for another number.
-const LIMIT_DEFAULT: usize = 10;
 
 /// How long a `POST` waits for a node that is behind, before it is told to come back.
 const CONGESTION_PATIENCE: Duration = Duration::from_secs(2);
@@ -28,20 +26,19 @@ pub(super) async fn respond(
     context: &HttpContext,
 ) -> Reply {
     match *request.method() {
-        Method::GET | Method::HEAD => newest(request.uri().query(), topic, context),
+        Method::GET | Method::HEAD => history(request.uri().query(), topic, context),
         Method::POST => publish(request, topic, context).await,
         _ => method_not_allowed("GET, POST"),
     }
 }
 
-fn newest(query: Option<&str>, topic: &TopicName, context: &HttpContext) -> Reply {
-    let topics = context.local.topics();
-    let limit = match limit(query, topics.limits().history_messages_max) {
-        Ok(limit) => limit,
+fn history(query: Option<&str>, topic: &TopicName, context: &HttpContext) -> Reply {
+    let page = match query::page(query) {
+        Ok(page) => page,
         Err(detail) => return problem(StatusCode::BAD_REQUEST, &detail),
     };
-    match topics.snapshot(topic, limit) {
-        Some(snapshot) => snapshot_reply(topic, &snapshot),
+    match context.local.topics().history(topic, page.after.as_ref(), page.limit) {
+        Some(history) => page_reply(topic, &history),
         None => {
             let detail = format!("nothing has been published to {topic}, or not lately");
             problem(StatusCode::NOT_FOUND, &detail)
@@ -49,20 +46,13 @@ fn newest(query: Option<&str>, topic: &TopicName, context: &HttpContext) -> Repl
     }
 }
 
-fn limit(query: Option<&str>, most: usize) -> Result<usize, String> {
-    let Some(query) = query.filter(|query| !query.is_empty()) else { return Ok(LIMIT_DEFAULT) };
-    let value = query.strip_prefix("limit=").and_then(|value| value.parse().ok());
-    match value {
-        Some(limit) if (1..=most).contains(&limit) => Ok(limit),
-        _ => Err(format!("the only parameter is limit, from 1 to {most}")),
-    }
-}
-
 #[derive(Serialize)]
-struct Snapshot<'a> {
+struct Page<'a> {
     topic: &'a str,
     epoch: &'a str,
     offset: u64,
+    recovered: bool,
+    more: bool,
     messages: Vec<Entry<'a>>,
 }
 
@@ -99,35 +89,34 @@ impl<'a> Content<'a> {
     }
 }
 
-fn snapshot_reply(topic: &TopicName, snapshot: &TopicSnapshot) -> Reply {
-    let epoch = snapshot.epoch.to_string();
-    let entry = |message: &'_ std::sync::Arc<fanfare_engine::Message>| message.offset();
-    let messages = snapshot
+fn page_reply(topic: &TopicName, page: &HistoryPage) -> Reply {
+    let epoch = page.epoch.to_string();
+    let messages = page
         .messages
         .iter()
-        .map(|message| Entry { offset: entry(message), content: Content::of(message.payload()) });
-    let body = Snapshot {
+        .map(|message| Entry { offset: message.offset(), content: Content::of(message.payload()) });
+    let body = Page {
         topic: topic.as_str(),
         epoch: &epoch,
-        offset: snapshot.head,
+        offset: page.head,
+        recovered: page.recovered,
+        more: page.more,
         messages: messages.collect(),
     };
     let mut reply = json_reply(&body);
-    if let Ok(etag) = HeaderValue::try_from(format!("\"{epoch}:{}\"", snapshot.head)) {
+    if let Ok(etag) = HeaderValue::try_from(format!("\"{epoch}:{}\"", page.head)) {
         reply.headers_mut().insert(ETAG, etag);
     }
     reply
 }
 
-#[derive(Serialize)]
-struct Position {
-    epoch: String,
-    offset: u64,
-}
-
 async fn publish(request: Request<Incoming>, topic: &TopicName, context: &HttpContext) -> Reply {
     let topics = context.local.topics();
     let content_type = request.headers().get(CONTENT_TYPE).cloned();
+    let key = match key(request.headers()) {
+        Ok(key) => key,
+        Err(detail) => return problem(StatusCode::BAD_REQUEST, &detail),
+    };
     let limits = topics.limits();
     let most = limits.message_bytes_max;
     let body = Limited::new(request.into_body(), most).collect();
@@ -155,14 +144,28 @@ async fn publish(request: Request<Incoming>, topic: &TopicName, context: &HttpCo
     if !has_caught_up(&topics).await {
         return busy();
     }
-    match topics.publish(topic, &payload, &context.local.counters(), clock::now()) {
-        Ok(published) => {
-            json_reply(&Position { epoch: published.epoch.to_string(), offset: published.offset })
+    let counters = context.local.counters();
+    match topics.publish(topic, &payload, key.as_deref(), &counters, clock::now()) {
+        Ok(fanfare_engine::Published { epoch, offset, duplicate }) => {
+            json_reply(&Published { epoch: epoch.to_string(), offset, duplicate })
         }
         Err(error @ PublishError::TooBig(..)) => {
             problem(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string())
         }
         Err(error) => problem(StatusCode::INSUFFICIENT_STORAGE, &error.to_string()),
+    }
+}
+
+/// The key under which a publish is made once, however often it is sent: what the draft of the
+/// HTTP working group calls `Idempotency-Key`, with or without its quotes.
+fn key(headers: &HeaderMap) -> Result<Option<String>, String> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default();
+    let key = text.strip_prefix('"').and_then(|key| key.strip_suffix('"')).unwrap_or(text);
+    if (1..=KEY_BYTES_MAX).contains(&key.len()) {
+        Ok(Some(key.to_owned()))
+    } else {
+        Err(format!("Idempotency-Key has 1 to {KEY_BYTES_MAX} ASCII characters"))
     }
 }
 

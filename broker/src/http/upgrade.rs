@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use fanfare_engine::ConnectionKind;
-use fanfare_protocol::{Codec, Mode, Position, TopicName};
+use fanfare_protocol::{Codec, TopicName};
 use http_body_util::Full;
 use hyper::header::{
     CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
@@ -103,30 +103,10 @@ impl Accepted {
             let detail = "the raw stream has no subprotocol; the SDK protocol is at /v1/ws";
             return Err(refuse(detail));
         }
-        let (since, mode) = raw_parameters(query).map_err(refuse)?;
-        let kind = ConnectionKind::Raw { topic, since, mode };
+        let (since, options) = super::query::stream(query).map_err(|detail| refuse(&detail))?;
+        let kind = ConnectionKind::Raw { topic, since, options };
         Ok(Upgrade { kind, accept_key: self.accept_key, subprotocol: None })
     }
-}
-
-/// What a raw stream may ask for: `since=EPOCH:OFFSET` and `mode=all` or `mode=latest`.
-fn raw_parameters(query: Option<&str>) -> Result<(Option<Position>, Mode), &'static str> {
-    let (mut since, mut mode) = (None, Mode::All);
-    for parameter in query.unwrap_or_default().split('&').filter(|p| !p.is_empty()) {
-        match parameter.split_once('=') {
-            Some(("since", position)) => {
-                let (epoch, offset) =
-                    position.split_once(':').ok_or("since is written EPOCH:OFFSET")?;
-                let offset = offset.parse().map_err(|_| "since is written EPOCH:OFFSET")?;
-                since = Some(Position { epoch: epoch.to_owned(), offset });
-            }
-            Some(("mode", "all")) => mode = Mode::All,
-            Some(("mode", "latest")) => mode = Mode::Latest,
-            Some(("mode", _)) => return Err("mode is all or latest"),
-            _ => return Err("the raw stream takes the parameters since and mode"),
-        }
-    }
-    Ok((since, mode))
 }
 
 impl Upgrade {
@@ -271,19 +251,6 @@ mod tests {
         let hixie = hixie.body(()).unwrap();
         assert!(is_wanted(&hixie));
         assert_eq!(status(&hixie), 426);
-    }
-
-    #[test]
-    fn the_parameters_of_a_raw_stream_are_checked() {
-        let position = Position { epoch: "k3".to_owned(), offset: 41 };
-        assert_eq!(raw_parameters(None), Ok((None, Mode::All)));
-        assert_eq!(
-            raw_parameters(Some("since=k3:41&mode=latest")),
-            Ok((Some(position), Mode::Latest))
-        );
-        for wrong in ["since=41", "since=k3:", "since=k3:-1", "mode=newest", "sense=1", "x"] {
-            assert!(raw_parameters(Some(wrong)).is_err(), "{wrong}");
-        }
     }
 
     #[test]

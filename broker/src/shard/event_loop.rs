@@ -10,11 +10,12 @@ use mio::net::TcpListener;
 use mio::{Events, Registry};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::watch;
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use super::WAKE;
 use super::handshakes::{Handshakes, Outcome};
+use super::questions::Question;
 use super::socket::DataSocket;
 use crate::clock;
 use crate::http::{self, HttpContext};
@@ -54,7 +55,8 @@ pub(super) struct EventLoop {
     /// Connections that are not read until the node has caught up with what they published.
     congested: Vec<Key>,
     stop: watch::Receiver<bool>,
-    tick: Interval,
+    questions: mpsc::Receiver<Question>,
+    next_tick: Instant,
     busy: BusyMeter,
 }
 
@@ -64,12 +66,11 @@ impl EventLoop {
         listener: TcpListener,
         context: Rc<HttpContext>,
         stop: watch::Receiver<bool>,
+        questions: mpsc::Receiver<Question>,
     ) -> io::Result<Self> {
         let timeout_ms = context.local.topics().limits().handshake_timeout_ms;
         let registry = poll.registry().try_clone()?;
         let handshakes = Handshakes::new(listener, registry, timeout_ms)?;
-        let mut tick = tokio::time::interval(Duration::from_millis(TICK_MS));
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         #[expect(
             deprecated,
             reason = "the new constructor is unsafe because a type may change or close its \
@@ -87,7 +88,8 @@ impl EventLoop {
             backlog: Vec::new(),
             congested: Vec::new(),
             stop,
-            tick,
+            questions,
+            next_tick: Instant::now(),
             busy: BusyMeter::default(),
         })
     }
@@ -97,6 +99,10 @@ impl EventLoop {
         let mut is_stopping = false;
         loop {
             self.turn();
+            // Not left to the sleep alone, which a busy shard may not come to for long.
+            if Instant::now() >= self.next_tick {
+                self.handle_tick();
+            }
             let is_done = is_stopping && self.shard.borrow().connection_count() == 0;
             if is_done {
                 return;
@@ -109,17 +115,20 @@ impl EventLoop {
             self.shard.borrow().mailbox().stay_awake();
             match wake {
                 Wake::Work => {}
-                Wake::Tick => self.handle_tick(),
                 Wake::Stop => {
                     is_stopping = true;
                     self.handshakes.stop();
-                    self.shard.borrow_mut().shut_down(clock::now());
+                    let mut shard = self.shard.borrow_mut();
+                    let window_ms = return_window_ms(&shard);
+                    shard.shut_down(window_ms, clock::now());
                 }
             }
         }
     }
 
     async fn sleep(&mut self, is_stopping: bool) -> Wake {
+        let release = self.shard.borrow().next_release_ms().map(clock::instant);
+        let wake_at = release.map_or(self.next_tick, |release| release.min(self.next_tick));
         tokio::select! {
             biased;
             ready = self.poll.readable() => {
@@ -129,7 +138,7 @@ impl EventLoop {
                 }
                 Wake::Work
             }
-            _ = self.tick.tick() => Wake::Tick,
+            () = tokio::time::sleep_until(wake_at) => Wake::Work,
             // Nobody tells when another shard has caught up.
             () = tokio::time::sleep(CONGESTION_RETRY), if !self.congested.is_empty() => {
                 Wake::Work
@@ -150,8 +159,9 @@ impl EventLoop {
         self.handle_sockets();
         self.resume_reading();
         let mut shard = self.shard.borrow_mut();
+        shard.release_tiers(clock::now());
         for _ in 0..FLUSH_STEPS {
-            shard.drain_mailbox(MAIL_STEP);
+            shard.drain_mailbox(MAIL_STEP, clock::now());
             if !shard.flush(FLUSH_STEP, clock::now()) && shard.mailbox().is_empty() {
                 break;
             }
@@ -204,6 +214,7 @@ impl EventLoop {
     }
 
     fn handle_tick(&mut self) {
+        self.next_tick = Instant::now() + Duration::from_millis(TICK_MS);
         let mut shard = self.shard.borrow_mut();
         let now = clock::now();
         // After an error such as running out of descriptors no event announces what waits.
@@ -211,6 +222,10 @@ impl EventLoop {
         self.handshakes.handle_timeouts(now, || http::timeout_response(shard.topics()));
         shard.handle_timeouts(now, TICK_MS);
         shard.topics().sweep(now);
+        shard.topics().tell_presence(now);
+        while let Ok(question) = self.questions.try_recv() {
+            question.answer(&shard, now);
+        }
         self.busy.update(shard.counters());
     }
 }
@@ -239,12 +254,20 @@ fn handle_first_bytes(
     }
 }
 
+/// Over how long the clients of a node that stops come back: about a thousand in a second, which
+/// one core of the next node accepts without being felt by anyone.
+fn return_window_ms(shard: &Shard<DataSocket>) -> u64 {
+    let shards = shard.topics().mailboxes().len();
+    ((shard.connection_count() * shards) as u64).clamp(RETURN_WINDOW_MS_MIN, RETURN_WINDOW_MS_MAX)
+}
+
+const RETURN_WINDOW_MS_MIN: u64 = 500;
+const RETURN_WINDOW_MS_MAX: u64 = 60_000;
+
 /// What ended a shard's sleep.
 enum Wake {
-    /// A socket is ready, another thread has sent mail, or waiting publishers may go on.
+    /// A socket is ready, another thread has sent mail, or some time has come.
     Work,
-    /// It is time to look after deadlines.
-    Tick,
     /// The broker stops.
     Stop,
 }

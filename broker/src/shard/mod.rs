@@ -5,6 +5,7 @@
 
 mod event_loop;
 mod handshakes;
+mod questions;
 mod socket;
 
 use std::cell::RefCell;
@@ -17,11 +18,13 @@ use std::thread::{self, JoinHandle};
 use fanfare_engine::{ConnectionKind, NodeName, Shard, ShardCounters, TopicTable};
 use mio::{Interest, Registry, Token};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::clock;
 use crate::http::HttpContext;
 use event_loop::EventLoop;
+use questions::{QUESTIONS_MAX, Question};
+pub(crate) use questions::{Questions, worst_connections};
 use socket::DataSocket;
 
 /// What a shard's thread is started with.
@@ -39,6 +42,7 @@ pub(crate) struct ShardSpec {
 /// A running shard.
 pub(crate) struct ShardThread {
     pub(crate) counters: Arc<ShardCounters>,
+    pub(crate) questions: Questions,
     pub(crate) thread: JoinHandle<()>,
 }
 
@@ -56,16 +60,22 @@ pub(crate) struct LocalShard {
 pub(crate) fn spawn(spec: ShardSpec) -> io::Result<ShardThread> {
     let registry = spec.poll.registry().try_clone()?;
     let (send, receive) = std::sync::mpsc::channel();
+    let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
     let thread = thread::Builder::new().name(format!("shard-{}", spec.index)).spawn(move || {
-        run(spec, registry, &send);
+        run(spec, registry, asked, &send);
     })?;
     let counters = receive.recv().map_err(|_| io::Error::other("a shard did not start"))??;
-    Ok(ShardThread { counters, thread })
+    Ok(ShardThread { counters, questions, thread })
 }
 
 type Started = io::Result<Arc<ShardCounters>>;
 
-fn run(spec: ShardSpec, registry: Registry, started: &std::sync::mpsc::Sender<Started>) {
+fn run(
+    spec: ShardSpec,
+    registry: Registry,
+    asked: mpsc::Receiver<Question>,
+    started: &std::sync::mpsc::Sender<Started>,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default());
@@ -79,7 +89,7 @@ fn run(spec: ShardSpec, registry: Registry, started: &std::sync::mpsc::Sender<St
         let local = LocalShard { shard: Rc::new(RefCell::new(shard)), registry: Rc::new(registry) };
         let context = HttpContext { local, allowed_origins: spec.allowed_origins };
         let listener = mio::net::TcpListener::from_std(spec.listener);
-        match EventLoop::new(spec.poll, listener, Rc::new(context), spec.stop) {
+        match EventLoop::new(spec.poll, listener, Rc::new(context), spec.stop, asked) {
             Ok(event_loop) => {
                 drop(started.send(Ok(counters)));
                 event_loop.run().await;

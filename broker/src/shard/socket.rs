@@ -1,7 +1,7 @@
 //! The engine's [`Socket`] over a TCP connection.
 
 use std::io::{self, IoSlice, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 
 use fanfare_engine::Socket;
 
@@ -42,5 +42,14 @@ impl Write for DataSocket {
 impl Socket for DataSocket {
     fn shutdown_write(&mut self) -> io::Result<()> {
         self.0.shutdown(Shutdown::Write)
+    }
+
+    fn unsent_bytes(&self) -> usize {
+        // Fails only for a socket that is gone, and that has nothing unsent.
+        fanfare_kernel::unsent_bytes(&self.0).unwrap_or(0)
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        self.0.peer_addr().ok()
     }
 }

@@ -11,17 +11,16 @@ use serde_json::value::RawValue;
 
 use crate::codec::{Codec, FrameError};
 use crate::codes::ErrorCode;
-use crate::command::{Connect, DecodedCommand, Publish, Request};
+use crate::command::{Connect, DecodedCommand, Publish, Request, Subscribe, bad_request};
 use crate::json;
-use crate::limits::{COMMANDS_PER_FRAME_MAX, TOKEN_BYTES_MAX};
+use crate::limits::COMMANDS_PER_FRAME_MAX;
 use crate::msgpack::{self, Blob};
-use crate::payload::{Payload, PayloadKind, nullable_field};
-use crate::push::from_base64;
+use crate::payload::{Payload, PayloadKind, from_base64, nullable_field};
 use crate::reply::ErrorReply;
 use crate::transcode::TranscodedJson;
 
 /// The names of all commands, for error messages.
-const COMMANDS: &str = "connect, subscribe, unsubscribe, publish";
+const COMMANDS: &str = "connect, subscribe, unsubscribe, publish, history, presence";
 
 const ID_EXPECTED: &str = "`id` must be an integer from 0 to 2^64-1";
 const ID_TWICE: &str = "`id` stands twice";
@@ -53,9 +52,11 @@ fn decode_json_command(command: &RawValue) -> Result<DecodedCommand, FrameError>
         .map_err(|e| FrameError::malformed("a JSON command", e))?;
     let request = envelope.method.and_then(|(method, args)| match method.as_str() {
         "connect" => json_args(args).and_then(checked_connect),
-        "subscribe" => json_args(args).map(Request::Subscribe),
+        "subscribe" => json_args(args).and_then(checked_subscribe),
         "unsubscribe" => json_args(args).map(Request::Unsubscribe),
         "publish" => json_args::<JsonPublish<'_>>(args)?.checked().map(Request::Publish),
+        "history" => json_args(args).map(Request::History),
+        "presence" => json_args(args).map(Request::Presence),
         other => Err(unknown_command(other)),
     });
     Ok(DecodedCommand { id: envelope.id, request })
@@ -101,9 +102,11 @@ fn decode_msgpack_command(command: &[u8]) -> Result<DecodedCommand, FrameError> 
     }
     let request = method.unwrap_or_else(no_method).and_then(|(method, args)| match method {
         "connect" => msgpack_args(args).and_then(checked_connect),
-        "subscribe" => msgpack_args(args).map(Request::Subscribe),
+        "subscribe" => msgpack_args(args).and_then(checked_subscribe),
         "unsubscribe" => msgpack_args(args).map(Request::Unsubscribe),
         "publish" => msgpack_args::<MsgPackPublish>(args)?.checked().map(Request::Publish),
+        "history" => msgpack_args(args).map(Request::History),
+        "presence" => msgpack_args(args).map(Request::Presence),
         other => Err(unknown_command(other)),
     });
     Ok(DecodedCommand { id, request })
@@ -118,17 +121,18 @@ fn msgpack_args<'a, T: Deserialize<'a>>(args: &'a [u8]) -> Result<T, ErrorReply>
 }
 
 fn checked_connect(connect: Connect) -> Result<Request, ErrorReply> {
-    match &connect.token {
-        Some(token) if token.len() > TOKEN_BYTES_MAX => Err(bad_request(format_args!(
-            "`token` has {} bytes; at most {TOKEN_BYTES_MAX} are allowed",
-            token.len()
-        ))),
-        _ => Ok(Request::Connect(connect)),
-    }
+    connect.check()?;
+    Ok(Request::Connect(connect))
 }
 
-fn bad_request(detail: impl fmt::Display) -> ErrorReply {
-    ErrorReply::new(ErrorCode::BadRequest, crate::codec::shortened(detail))
+fn checked_subscribe(subscribe: Subscribe) -> Result<Request, ErrorReply> {
+    subscribe.check()?;
+    Ok(Request::Subscribe(subscribe))
+}
+
+fn checked_publish(publish: Publish) -> Result<Publish, ErrorReply> {
+    publish.check()?;
+    Ok(publish)
 }
 
 fn unknown_command(name: &str) -> ErrorReply {
@@ -225,6 +229,7 @@ impl<'de> Deserialize<'de> for Envelope<'de> {
 #[serde(deny_unknown_fields)]
 struct JsonPublish<'a> {
     topic: String,
+    key: Option<String>,
     #[serde(borrow, default, deserialize_with = "nullable_field")]
     data: Option<&'a RawValue>,
     text: Option<String>,
@@ -243,7 +248,7 @@ impl JsonPublish<'_> {
             }
             _ => return Err(bad_request("give exactly one of `data`, `text` and `base64`")),
         };
-        Ok(Publish { topic: self.topic, payload })
+        checked_publish(Publish { topic: self.topic, key: self.key, payload })
     }
 }
 
@@ -257,6 +262,7 @@ fn json_payload(data: &RawValue) -> Result<Payload, ErrorReply> {
 #[serde(deny_unknown_fields)]
 struct MsgPackPublish {
     topic: String,
+    key: Option<String>,
     #[serde(default, deserialize_with = "nullable_field")]
     data: Option<TranscodedJson>,
     text: Option<String>,
@@ -271,6 +277,6 @@ impl MsgPackPublish {
             (None, None, Some(blob)) => Payload::binary(blob.0),
             _ => return Err(bad_request("give exactly one of `data`, `text` and `bin`")),
         };
-        Ok(Publish { topic: self.topic, payload })
+        checked_publish(Publish { topic: self.topic, key: self.key, payload })
     }
 }

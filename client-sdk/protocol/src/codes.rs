@@ -102,6 +102,10 @@ pub enum ErrorCode {
     AlreadySubscribed,
     /// The connection does not hold this subscription.
     NotSubscribed,
+    /// The topic's namespace does not have what is asked for.
+    NotEnabled,
+    /// There is no topic of this name.
+    UnknownTopic,
     /// A limit of the broker is reached; the message says which.
     LimitExceeded,
     /// The broker cannot do it now; try again.

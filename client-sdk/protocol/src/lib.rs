@@ -7,11 +7,15 @@ mod client_frame;
 mod codec;
 mod codes;
 mod command;
+mod event;
+mod history;
 mod json;
 pub mod limits;
+mod message;
 mod msgpack;
+mod object;
+mod pattern;
 mod payload;
-mod push;
 mod reply;
 mod server_frame;
 mod topic;
@@ -20,10 +24,17 @@ mod transcode;
 pub use codec::{Codec, FrameError};
 pub use codes::{CloseCode, ErrorCode};
 pub use command::{
-    Command, Connect, DecodedCommand, Mode, Publish, Request, Subscribe, Unsubscribe,
+    Command, Connect, DecodedCommand, History, Mode, Presence, Publish, Request, Subscribe,
+    Unsubscribe,
 };
+pub use event::{Drain, Event, Gap, Member, Ping, PresenceChange};
+pub use history::{HistoryMessage, HistoryPage};
+pub use message::{MessageHead, MessagePush};
+pub use pattern::{Filter, TopicPattern};
 pub use payload::{Payload, PayloadKind};
-pub use push::{Event, Gap, MessageHead, MessagePush};
-pub use reply::{Connected, ErrorReply, Position, Reply, ReplyBody, Subscribed, Unsubscribed};
+pub use reply::{
+    Connected, ErrorReply, PatternSubscribed, Position, PresenceList, Published, Reply, ReplyBody,
+    Subscribed, Unsubscribed,
+};
 pub use server_frame::ServerFrame;
 pub use topic::{TopicError, TopicName};

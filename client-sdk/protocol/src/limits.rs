@@ -24,3 +24,31 @@ pub const ERROR_DETAIL_CHARS_MAX: usize = 200;
 
 /// Longest token in a `connect` command, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 4_096;
+
+/// Longest name in a `connect` command, in bytes. It travels in every list of who is present.
+pub const NAME_BYTES_MAX: usize = 64;
+
+/// Longest key of a `publish` command, in bytes: room for two UUIDs as text with words around
+/// them. The broker keeps the key of every message that it may have to recognise.
+pub const KEY_BYTES_MAX: usize = 128;
+
+/// The rates that a subscription may ask for, in messages per second and topic. Few, so that all
+/// subscribers of one rate share its frames: the broker's work grows with the rates in use.
+pub const MAX_RATES: [u32; 4] = [1, 2, 5, 10];
+
+/// Most messages in one page of history. Bounds the work of one command; who wants more asks
+/// again.
+pub const HISTORY_MESSAGES_MAX: u32 = 1_000;
+
+/// Messages in one page of history unless the client says otherwise.
+pub const HISTORY_MESSAGES_DEFAULT: u32 = 100;
+
+/// Most members in one list of who is present, for the same reason.
+pub const PRESENCE_MEMBERS_MAX: u32 = 1_000;
+
+/// Members in one list of who is present unless the client says otherwise.
+pub const PRESENCE_MEMBERS_DEFAULT: u32 = 100;
+
+/// Most members that one presence event names as joined and left together. Beyond it asking for
+/// the list is cheaper than being told.
+pub const PRESENCE_CHANGES_MAX: usize = 100;

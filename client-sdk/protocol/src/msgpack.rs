@@ -18,8 +18,9 @@ pub(crate) fn from_slice<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, S
         return Err("bytes follow the value".to_owned());
     }
     let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
-    // Room for the struct around the payload; the payload's own depth is checked later.
-    deserializer.set_max_depth(PAYLOAD_DEPTH_MAX + 4);
+    // Room for what stands around a payload, at most a message in the array of a page in a reply;
+    // the payload's own depth is checked later.
+    deserializer.set_max_depth(PAYLOAD_DEPTH_MAX + 8);
     T::deserialize(&mut deserializer).map_err(|e| e.to_string())
 }
 
@@ -28,6 +29,14 @@ pub(crate) fn array_header(bytes: &[u8]) -> Option<(usize, &[u8])> {
     let mut rest = bytes;
     let count = rmp::decode::read_array_len(&mut rest).ok()?;
     Some((usize::try_from(count).ok()?, rest))
+}
+
+/// Writes what begins an array of `count` values.
+pub(crate) fn write_array_header(count: usize, out: &mut Vec<u8>) {
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    // Writing to memory does not fail.
+    let written = rmp::encode::write_array_len(out, count);
+    debug_assert!(written.is_ok());
 }
 
 /// Splits the first value off `bytes`. Works without recursion, so depth costs nothing here.

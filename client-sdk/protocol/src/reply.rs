@@ -1,10 +1,13 @@
 //! What the broker answers to commands.
 
-use serde::ser::SerializeMap;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::codec::Codec;
 use crate::codes::ErrorCode;
+use crate::command::Mode;
+use crate::event::Member;
+use crate::history::HistoryPage;
+use crate::object::Object;
 
 /// The answer to the command with this id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,12 +24,18 @@ pub struct Reply {
 pub enum ReplyBody {
     /// The session is open.
     Connect(Connected),
-    /// The subscription is live.
+    /// The subscription to a topic is live.
     Subscribe(Subscribed),
+    /// The subscription to a pattern is live.
+    SubscribePattern(PatternSubscribed),
     /// The subscription has ended; no message of it follows.
     Unsubscribe(Unsubscribed),
     /// The message stands at this position of its topic.
-    Publish(Position),
+    Publish(Published),
+    /// Messages that the topic keeps.
+    History(HistoryPage),
+    /// Who is on the topic.
+    Presence(PresenceList),
 }
 
 /// The answer to `connect`.
@@ -42,17 +51,57 @@ pub struct Connected {
     pub message_bytes_max: u64,
 }
 
-/// The answer to `subscribe`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The answer to `subscribe` with a topic's name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Subscribed {
     /// The life of the topic's sequence.
     pub epoch: String,
-    /// The offset of the topic's newest message, 0 if there is none. Unless `recovered`, the
-    /// subscription begins behind it.
+    /// The offset of the topic's newest message, 0 if there is none. Unless `recovered` or
+    /// `snapshot`, the subscription begins behind it.
     pub offset: u64,
     /// Whether everything after the position that was asked for is delivered: what was missed
     /// follows this reply, before newer messages. Never if no position was asked for.
     pub recovered: bool,
+    /// The mode that the subscription has.
+    #[serde(skip_serializing_if = "Mode::is_all")]
+    pub mode: Mode,
+    /// Whether the message `offset` itself follows this reply, before newer ones.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub snapshot: bool,
+}
+
+/// The answer to `subscribe` with a pattern.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PatternSubscribed {
+    /// How many topics match now.
+    pub topics: u64,
+    /// The mode that the subscription has.
+    #[serde(skip_serializing_if = "Mode::is_all")]
+    pub mode: Mode,
+}
+
+/// The answer to `publish`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// The life of the topic's sequence.
+    pub epoch: String,
+    /// The message's place within that life.
+    pub offset: u64,
+    /// A message with the same key was published before; this is where that one stands, and this
+    /// one was not published again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub duplicate: bool,
+}
+
+/// The answer to `presence`: who is on a topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PresenceList {
+    /// How many connections are on the topic.
+    pub count: u64,
+    /// The presence event up to which this is true; later events tell what changed since.
+    pub version: u64,
+    /// Some of them: as many as were asked for, all if `count` is not larger.
+    pub members: Vec<Member>,
 }
 
 /// The answer to `unsubscribe`.
@@ -91,21 +140,18 @@ impl ErrorReply {
 impl Reply {
     /// Appends this reply, as one frame's content, to `out`.
     pub fn encode(&self, codec: Codec, out: &mut Vec<u8>) {
-        codec.encode(self, out);
-    }
-}
-
-impl Serialize for Reply {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(2))?;
-        map.serialize_entry("id", &self.id)?;
+        let mut reply = Object::begin(codec, 2, out);
+        reply.field("id", &self.id);
         match &self.result {
-            Ok(ReplyBody::Connect(connected)) => map.serialize_entry("connect", connected)?,
-            Ok(ReplyBody::Subscribe(subscribed)) => map.serialize_entry("subscribe", subscribed)?,
-            Ok(ReplyBody::Unsubscribe(done)) => map.serialize_entry("unsubscribe", done)?,
-            Ok(ReplyBody::Publish(position)) => map.serialize_entry("publish", position)?,
-            Err(error) => map.serialize_entry("error", error)?,
+            Ok(ReplyBody::Connect(connected)) => reply.field("connect", connected),
+            Ok(ReplyBody::Subscribe(subscribed)) => reply.field("subscribe", subscribed),
+            Ok(ReplyBody::SubscribePattern(subscribed)) => reply.field("subscribe", subscribed),
+            Ok(ReplyBody::Unsubscribe(unsubscribed)) => reply.field("unsubscribe", unsubscribed),
+            Ok(ReplyBody::Publish(published)) => reply.field("publish", published),
+            Ok(ReplyBody::History(page)) => page.encode(codec, reply.name("history")),
+            Ok(ReplyBody::Presence(list)) => reply.field("presence", list),
+            Err(error) => reply.field("error", error),
         }
-        map.end()
+        reply.end();
     }
 }

@@ -1,13 +1,19 @@
 //! How a client reads one frame of the broker.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::codec::{Codec, FrameError};
+use crate::command::Mode;
+use crate::event::{Event, Gap};
+use crate::history::{HistoryMessage, HistoryPage};
+use crate::message::MessagePush;
 use crate::msgpack::{self, Blob};
-use crate::payload::{Payload, PayloadKind, nullable_field};
-use crate::push::{Event, Gap, MessagePush};
-use crate::reply::{Connected, ErrorReply, Position, Reply, ReplyBody, Subscribed, Unsubscribed};
+use crate::payload::{Payload, PayloadKind, from_base64, nullable_field};
+use crate::reply::{
+    Connected, ErrorReply, PatternSubscribed, PresenceList, Published, Reply, ReplyBody,
+    Subscribed, Unsubscribed,
+};
 use crate::transcode::TranscodedJson;
 
 /// One frame from the broker.
@@ -38,46 +44,82 @@ impl ServerFrame {
             return Err(FrameError::malformed(EXPECTED, "it is no object"));
         }
         match codec {
-            Codec::Json => {
-                let incoming: Incoming<Box<RawValue>> = serde_json::from_slice(frame)
-                    .map_err(|e| FrameError::malformed(EXPECTED, e))?;
-                let gap = || serde_json::from_slice(frame).map_err(|e| e.to_string());
-                incoming.resolve(|data| Box::<str>::from(data).into_boxed_bytes().into_vec(), gap)
-            }
-            Codec::MsgPack => {
-                let incoming: Incoming<TranscodedJson> =
-                    msgpack::from_slice(frame).map_err(|e| FrameError::malformed(EXPECTED, e))?;
-                incoming.resolve(|data| data.0, || msgpack::from_slice(frame))
-            }
+            Codec::Json => read::<Incoming<JsonText>>(codec, frame)?.resolve(codec, frame),
+            Codec::MsgPack => read::<Incoming<TranscodedJson>>(codec, frame)?.resolve(codec, frame),
         }
     }
 }
 
 const EXPECTED: &str = "a reply, a message or an event";
 
-/// The event `name`; `gap` reads the frame's fields as those of a gap. Only then are they looked
-/// at, because another event may use the same names for something else.
-fn event(name: &str, gap: impl FnOnce() -> Result<Gap, String>) -> Result<Event, FrameError> {
-    let malformed = |detail: &str| FrameError::malformed("a gap", detail);
+fn read<'a, T: Deserialize<'a>>(codec: Codec, frame: &'a [u8]) -> Result<T, FrameError> {
+    match codec {
+        Codec::Json => {
+            serde_json::from_slice(frame).map_err(|e| FrameError::malformed(EXPECTED, e))
+        }
+        Codec::MsgPack => {
+            msgpack::from_slice(frame).map_err(|e| FrameError::malformed(EXPECTED, e))
+        }
+    }
+}
+
+/// The event `name` in `frame`. Only for a known name are the fields looked at, because another
+/// event may use the same names for something else.
+fn event(name: &str, codec: Codec, frame: &[u8]) -> Result<Event, FrameError> {
     match name {
-        "ping" => Ok(Event::Ping),
-        "gap" => match gap() {
-            Ok(gap) if (1..=gap.to).contains(&gap.from) => Ok(Event::Gap(gap)),
-            Ok(_) => Err(malformed("`from` must be at least 1 and at most `to`")),
-            Err(detail) => Err(malformed(&detail)),
-        },
+        "ping" => read(codec, frame).map(Event::Ping),
+        "gap" => read(codec, frame).and_then(checked_gap),
+        "presence" => read(codec, frame).map(Event::Presence),
+        "drain" => read(codec, frame).map(Event::Drain),
         _ => Ok(Event::Unknown),
+    }
+}
+
+fn checked_gap(gap: Gap) -> Result<Event, FrameError> {
+    if (1..=gap.to).contains(&gap.from) {
+        Ok(Event::Gap(gap))
+    } else {
+        Err(FrameError::malformed("a gap", "`from` must be at least 1 and at most `to`"))
+    }
+}
+
+/// The content of a JSON payload, as text.
+trait JsonPayload {
+    fn into_json(self) -> Vec<u8>;
+}
+
+/// JSON as it stands in a frame.
+struct JsonText(Box<RawValue>);
+
+impl<'de> Deserialize<'de> for JsonText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Box::<RawValue>::deserialize(deserializer).map(Self)
+    }
+}
+
+impl JsonPayload for JsonText {
+    fn into_json(self) -> Vec<u8> {
+        Box::<str>::from(self.0).into_boxed_bytes().into_vec()
+    }
+}
+
+impl JsonPayload for TranscodedJson {
+    fn into_json(self) -> Vec<u8> {
+        self.0
     }
 }
 
 /// Every field that a frame of the broker may have.
 #[derive(Deserialize)]
-struct Incoming<D> {
+struct Incoming<J> {
     id: Option<u64>,
     connect: Option<Connected>,
-    subscribe: Option<Subscribed>,
+    subscribe: Option<IncomingSubscribed>,
     unsubscribe: Option<Unsubscribed>,
-    publish: Option<Position>,
+    publish: Option<Published>,
+    #[serde(bound(deserialize = "J: Deserialize<'de>"))]
+    history: Option<IncomingPage<J>>,
+    presence: Option<PresenceList>,
     error: Option<ErrorReply>,
     topic: Option<String>,
     offset: Option<u64>,
@@ -85,56 +127,133 @@ struct Incoming<D> {
     #[serde(
         default = "Option::default",
         deserialize_with = "nullable_field",
-        bound(deserialize = "D: Deserialize<'de>")
+        bound(deserialize = "J: Deserialize<'de>")
     )]
-    data: Option<D>,
+    data: Option<J>,
     text: Option<String>,
     base64: Option<String>,
     bin: Option<Blob>,
     event: Option<String>,
 }
 
-impl<D> Incoming<D> {
-    fn resolve(
-        self,
-        json: impl FnOnce(D) -> Vec<u8>,
-        gap: impl FnOnce() -> Result<Gap, String>,
-    ) -> Result<ServerFrame, FrameError> {
+impl<J: JsonPayload> Incoming<J> {
+    fn resolve(self, codec: Codec, frame: &[u8]) -> Result<ServerFrame, FrameError> {
         if let Some(id) = self.id {
             return Ok(ServerFrame::Reply(Reply { id, result: self.result()? }));
         }
         if let Some(name) = self.event {
-            return event(&name, gap).map(ServerFrame::Event);
+            return event(&name, codec, frame).map(ServerFrame::Event);
         }
         let (Some(topic), Some(offset)) = (self.topic, self.offset) else {
             return Err(FrameError::malformed(EXPECTED, "it has no `id`, `event` or `topic`"));
         };
-        let payload = match (self.data, self.text, self.base64, self.bin) {
-            (Some(data), None, None, None) => {
-                Payload::from_checked(PayloadKind::Json, json(data).into())
-            }
-            (None, Some(text), None, None) => Payload::text(text),
-            (None, None, Some(encoded), None) => Payload::binary(
-                crate::push::from_base64(&encoded)
-                    .map_err(|e| FrameError::malformed("base64", e))?,
-            ),
-            (None, None, None, Some(blob)) => Payload::binary(blob.0),
-            _ => return Err(FrameError::malformed("a message", "it needs exactly one payload")),
-        };
+        let payload = payload(self.data, self.text, self.base64, self.bin)?;
         Ok(ServerFrame::Message(MessagePush { topic, offset, prev: self.prev, payload }))
     }
 
     fn result(self) -> Result<Result<ReplyBody, ErrorReply>, FrameError> {
         let bodies = [
             self.connect.map(ReplyBody::Connect),
-            self.subscribe.map(ReplyBody::Subscribe),
+            self.subscribe.map(IncomingSubscribed::resolve).transpose()?,
             self.unsubscribe.map(ReplyBody::Unsubscribe),
             self.publish.map(ReplyBody::Publish),
+            self.history.map(IncomingPage::resolve).transpose()?,
+            self.presence.map(ReplyBody::Presence),
         ];
         match (bodies.into_iter().flatten().next(), self.error) {
             (Some(body), None) => Ok(Ok(body)),
             (None, Some(error)) => Ok(Err(error)),
             _ => Err(FrameError::malformed("a reply", "it needs a result or an error")),
         }
+    }
+}
+
+/// The fields of both answers to `subscribe`.
+#[derive(Deserialize)]
+struct IncomingSubscribed {
+    epoch: Option<String>,
+    offset: Option<u64>,
+    recovered: Option<bool>,
+    #[serde(default)]
+    snapshot: bool,
+    topics: Option<u64>,
+    #[serde(default)]
+    mode: Mode,
+}
+
+impl IncomingSubscribed {
+    fn resolve(self) -> Result<ReplyBody, FrameError> {
+        let Self { snapshot, mode, .. } = self;
+        match (self.epoch, self.offset, self.recovered, self.topics) {
+            (Some(epoch), Some(offset), Some(recovered), None) => {
+                Ok(ReplyBody::Subscribe(Subscribed { epoch, offset, recovered, mode, snapshot }))
+            }
+            (None, None, None, Some(topics)) => {
+                Ok(ReplyBody::SubscribePattern(PatternSubscribed { topics, mode }))
+            }
+            _ => Err(FrameError::malformed(
+                "a reply to `subscribe`",
+                "it needs `epoch`, `offset` and `recovered`, or `topics`",
+            )),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct IncomingPage<J> {
+    epoch: String,
+    offset: u64,
+    recovered: bool,
+    more: bool,
+    #[serde(bound(deserialize = "J: Deserialize<'de>"))]
+    messages: Vec<IncomingMessage<J>>,
+}
+
+impl<J: JsonPayload> IncomingPage<J> {
+    fn resolve(self) -> Result<ReplyBody, FrameError> {
+        let Self { epoch, offset, recovered, more, messages } = self;
+        let messages = messages.into_iter().map(IncomingMessage::resolve).collect::<Result<_, _>>();
+        Ok(ReplyBody::History(HistoryPage { epoch, offset, recovered, more, messages: messages? }))
+    }
+}
+
+#[derive(Deserialize)]
+struct IncomingMessage<J> {
+    offset: u64,
+    prev: Option<u64>,
+    #[serde(
+        default = "Option::default",
+        deserialize_with = "nullable_field",
+        bound(deserialize = "J: Deserialize<'de>")
+    )]
+    data: Option<J>,
+    text: Option<String>,
+    base64: Option<String>,
+    bin: Option<Blob>,
+}
+
+impl<J: JsonPayload> IncomingMessage<J> {
+    fn resolve(self) -> Result<HistoryMessage, FrameError> {
+        let payload = payload(self.data, self.text, self.base64, self.bin)?;
+        Ok(HistoryMessage { offset: self.offset, prev: self.prev, payload })
+    }
+}
+
+fn payload(
+    data: Option<impl JsonPayload>,
+    text: Option<String>,
+    base64: Option<String>,
+    bin: Option<Blob>,
+) -> Result<Payload, FrameError> {
+    match (data, text, base64, bin) {
+        (Some(data), None, None, None) => {
+            Ok(Payload::from_checked(PayloadKind::Json, data.into_json().into()))
+        }
+        (None, Some(text), None, None) => Ok(Payload::text(text)),
+        (None, None, Some(encoded), None) => from_base64(&encoded)
+            .map(Payload::binary)
+            .map_err(|e| FrameError::malformed("base64", e)),
+        (None, None, None, Some(blob)) => Ok(Payload::binary(blob.0)),
+        _ => Err(FrameError::malformed("a message", "it needs exactly one payload")),
     }
 }

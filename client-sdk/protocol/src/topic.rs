@@ -1,4 +1,5 @@
-//! Topic names: what one may be. Owns the rules and the checked type, not the topics.
+//! Topic names: what one may be. Owns the rules and the checked type, not the topics. Patterns of
+//! names are in `pattern`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -32,6 +33,12 @@ pub enum TopicError {
         "a topic name holds {0:?}; printable characters other than space * > / ? # % are allowed"
     )]
     BadCharacter(char),
+    /// A pattern holds a wildcard beside other text in one level.
+    #[error("a pattern holds a level with {0} beside other text; a wildcard is a whole level")]
+    PartialWildcard(char),
+    /// A pattern goes on behind `>`.
+    #[error("a pattern goes on behind `>`, which stands for all further levels; put it last")]
+    RestNotLast,
 }
 
 impl TopicName {
@@ -43,23 +50,7 @@ impl TopicName {
 
     /// The rules alone, without making a name.
     pub fn check(text: &str) -> Result<(), TopicError> {
-        if text.is_empty() {
-            return Err(TopicError::Empty);
-        }
-        if text.len() > TOPIC_BYTES_MAX {
-            return Err(TopicError::TooLong(text.len()));
-        }
-        if let Some(bad) = text.chars().find(|&c| !is_allowed(c)) {
-            return Err(TopicError::BadCharacter(bad));
-        }
-        let levels = text.split('.').count();
-        if levels > TOPIC_LEVELS_MAX {
-            return Err(TopicError::TooManyLevels(levels));
-        }
-        if text.split('.').any(str::is_empty) {
-            return Err(TopicError::EmptyLevel);
-        }
-        Ok(())
+        check_levels(text, is_allowed)
     }
 
     /// The name as text.
@@ -69,7 +60,29 @@ impl TopicName {
     }
 }
 
-fn is_allowed(c: char) -> bool {
+/// The rules that names and patterns share, with the characters that may stand in a level.
+pub(crate) fn check_levels(text: &str, is_allowed: fn(char) -> bool) -> Result<(), TopicError> {
+    if text.is_empty() {
+        return Err(TopicError::Empty);
+    }
+    if text.len() > TOPIC_BYTES_MAX {
+        return Err(TopicError::TooLong(text.len()));
+    }
+    if let Some(bad) = text.chars().find(|&c| !is_allowed(c)) {
+        return Err(TopicError::BadCharacter(bad));
+    }
+    let levels = text.split('.').count();
+    if levels > TOPIC_LEVELS_MAX {
+        return Err(TopicError::TooManyLevels(levels));
+    }
+    if text.split('.').any(str::is_empty) {
+        return Err(TopicError::EmptyLevel);
+    }
+    Ok(())
+}
+
+/// Whether a topic name may hold `c`.
+pub(crate) fn is_allowed(c: char) -> bool {
     match c {
         '*' | '>' | '/' | '?' | '#' | '%' => false,
         // Characters that print nothing or turn the direction of text hide in logs and URLs.

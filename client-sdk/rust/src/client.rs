@@ -184,7 +184,7 @@ impl Client {
         payload: Payload,
     ) -> Result<Frame, Error> {
         TopicName::check(topic)?;
-        let publish = Publish { topic: topic.to_owned(), payload };
+        let publish = Publish::new(topic, payload);
         let command = Command { id, request: Body::Publish(publish) };
         let frame = connection::frame_of(self.handle.config.codec, &[command]);
         self.handle.shared.check_length(&frame)?;

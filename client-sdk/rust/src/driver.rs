@@ -132,7 +132,7 @@ impl Driver {
     /// One attempt to open a session with everything that the client is subscribed to.
     fn open(&mut self) -> impl Future<Output = Result<Opened, Error>> + use<> {
         let id = self.shared.next_number();
-        let request = Body::Connect(Connect { token: self.config.token.clone() });
+        let request = Body::Connect(Connect { token: self.config.token.clone(), name: None });
         let frames = self.session.open(Command { id: Some(id), request });
         let (address, config) = (self.address.clone(), self.config.clone());
         async move {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use fanfare_protocol::limits::COMMANDS_PER_FRAME_MAX;
 use fanfare_protocol::{
-    Codec, Command, ErrorReply, Event, Position, Reply as ReplyFrame, ReplyBody, Request as Body,
-    ServerFrame, Subscribe, TopicName, Unsubscribe,
+    Codec, Command, ErrorReply, Event, Position, Published, Reply as ReplyFrame, ReplyBody,
+    Request as Body, ServerFrame, Subscribe, TopicName, Unsubscribe,
 };
 use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::Message as Frame;
@@ -197,7 +197,8 @@ impl Session {
         };
         match (pending, reply.result) {
             (Pending::Publish(outcome), Ok(ReplyBody::Publish(position))) => {
-                outcome.send(Ok(position)).ok();
+                let Published { epoch, offset, .. } = position;
+                outcome.send(Ok(Position { epoch, offset })).ok();
             }
             (Pending::Publish(outcome), Err(error)) => {
                 outcome.send(Err(Error::Refused(error))).ok();
@@ -286,9 +287,9 @@ mod tests {
     #[test]
     fn no_subscribe_command_is_longer_than_the_most_that_is_reckoned_with() {
         let subscribe = Subscribe {
-            topic: "\"".repeat(255),
             since: Some(Position { epoch: "\u{1}".repeat(40), offset: u64::MAX }),
             mode: Some(Mode::Latest),
+            ..Subscribe::new("\"".repeat(255))
         };
         let most = subscribe_bytes_max(&subscribe);
         let command = Command { id: Some(u64::MAX), request: Body::Subscribe(subscribe) };

@@ -59,7 +59,7 @@ impl SubscribeOptions {
     /// The command that asks for it.
     pub(crate) fn command(self, topic: &TopicName) -> Subscribe {
         let mode = (self.mode != Mode::default()).then_some(self.mode);
-        Subscribe { topic: topic.to_string(), since: self.since, mode }
+        Subscribe { since: self.since, mode, ..Subscribe::new(topic.as_str()) }
     }
 }
 

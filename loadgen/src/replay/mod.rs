@@ -116,13 +116,7 @@ fn replay(
 ) -> Result<Measurement> {
     let under_test = UnderTest::from_args(&args.server)?;
     let means = args.generator.means();
-    let plan = Plan {
-        target: under_test.target,
-        transport: args.transport,
-        shape,
-        publishers: 1,
-        run: fastrand::u8(..),
-    };
+    let plan = Plan::new(under_test.target, args.transport, shape);
     progress.phase("connecting");
     let mut session = Session::open(plan, means, None, under_test.process, progress)?;
     session.connect_publishers()?;

@@ -209,7 +209,7 @@ fn carry_out(
             let mut state = state.lock().expect("no panic");
             let subscribers = state.subscribers.entry(subscribe.topic).or_default();
             subscribers.push(Arc::clone(subscriber));
-            ReplyBody::Subscribe(Subscribed { epoch: "e".to_owned(), offset: 0, recovered: false })
+            ReplyBody::Subscribe(Subscribed { epoch: "e".to_owned(), ..Subscribed::default() })
         }
         Request::Publish(publish) => {
             return fan_out(&mut state.lock().expect("no panic"), publish, fault);

@@ -101,5 +101,5 @@ fn check_frames(mut bytes: &[u8]) {
 
 /// The raw stream of a topic.
 fn raw(topic: &TopicName) -> ConnectionKind {
-    ConnectionKind::Raw { topic: topic.clone(), since: None, mode: Mode::All }
+    ConnectionKind::Raw { topic: topic.clone(), since: None, options: StreamOptions::default() }
 }

@@ -19,7 +19,7 @@ pub fn check_client_frame(codec: Codec, frame: &[u8]) {
         assert_eq!(again.id, id);
         match (request, again.request.expect("an accepted request stays acceptable")) {
             (Request::Publish(publish), Request::Publish(again)) => {
-                assert_eq!(again.topic, publish.topic);
+                assert_eq!((&again.topic, &again.key), (&publish.topic, &publish.key));
                 check_same_payload(&again.payload, &publish.payload);
                 check_payload(&publish.payload);
             }

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use fanfare_protocol::{Payload, TopicName};
+use fanfare_protocol::Payload;
 use shuttle::sync::{Condvar, Mutex};
 use shuttle::thread;
 
 use super::{check, check_finds};
 use crate::fault::Fault;
-use crate::mailbox::Mailbox;
+use crate::mailbox::{Mail, Mailbox};
 use crate::time::Now;
-use crate::topics::Message;
+use crate::topics::{Message, Topic};
 
 const PUSHERS: u64 = 2;
 const EACH: u64 = 2;
@@ -34,10 +34,10 @@ impl Bell {
     }
 }
 
-fn message(pusher: u64, number: u64) -> Arc<Message> {
-    let topic = TopicName::new("t").unwrap();
+fn message(pusher: u64, number: u64) -> Mail {
     let payload = Payload::text("x".repeat(number as usize + 1));
-    Arc::new(Message::new((pusher, topic), number, &payload, Now::default()))
+    let topic = Topic::lone(pusher, "t");
+    Mail::Message(Arc::new(Message::new(topic, number, &payload, Now::default())))
 }
 
 /// Several threads push; one drains, and sleeps whenever the mailbox lets it. A wake-up that gets
@@ -54,8 +54,8 @@ fn pushers_and_a_sleeper() {
         .collect();
     let mut next = [0; PUSHERS as usize];
     while next.iter().sum::<u64>() < PUSHERS * EACH {
-        while let Some(message) = mailbox.pop() {
-            let next = &mut next[message.topic_id as usize];
+        while let Some(Mail::Message(message)) = mailbox.pop() {
+            let next = &mut next[message.topic().id as usize];
             assert_eq!(message.offset(), *next, "in the order of its pusher");
             *next += 1;
         }

@@ -59,7 +59,7 @@ impl Client {
 }
 
 fn turn(shard: &mut Shard<Wire>, messages_max: usize) {
-    shard.drain_mailbox(messages_max);
+    shard.drain_mailbox(messages_max, NOW);
     while shard.flush(usize::MAX, NOW) {}
 }
 
@@ -94,7 +94,7 @@ fn shards_and_a_publisher(shards: usize) {
     let counters = ShardCounters::default();
     for _ in 0..PUBLISHED {
         let topic = TopicName::new("t").unwrap();
-        table.publish(&topic, &Payload::text("x"), &counters, NOW).unwrap();
+        table.publish(&topic, &Payload::text("x"), None, &counters, NOW).unwrap();
     }
     all_published.wait();
     owners.into_iter().for_each(|owner| owner.join().unwrap());

@@ -9,12 +9,13 @@ use super::{caught, check, check_finds, search};
 use crate::counters::ShardCounters;
 use crate::fault::Fault;
 use crate::limits::Limits;
-use crate::mailbox::Mailbox;
+use crate::mailbox::{Mail, Mailbox};
 use crate::time::Now;
-use crate::topics::{Published, TopicTable};
+use crate::topics::{Join, JoinError, Joined, Published, TopicTable};
 
 fn table(shards: usize, history_messages_max: usize) -> Arc<TopicTable> {
-    let limits = Limits { history_messages_max, ..Limits::default() };
+    let mut limits = Limits::default();
+    limits.namespaces.default_mut().history_messages = history_messages_max;
     let mailboxes = (0..shards).map(|_| Arc::new(Mailbox::new(|| {}))).collect();
     Arc::new(TopicTable::new(mailboxes, Arc::new(limits), 1))
 }
@@ -24,7 +25,7 @@ fn topic() -> TopicName {
 }
 
 fn publish(table: &TopicTable, counters: &ShardCounters, body: &str) -> Published {
-    table.publish(&topic(), &Payload::text(body), counters, Now::default()).unwrap()
+    table.publish(&topic(), &Payload::text(body), None, counters, Now::default()).unwrap()
 }
 
 /// Runs `body` on a thread of its own.
@@ -36,8 +37,16 @@ fn spawn<T: Send + 'static>(
     thread::spawn(move || body(&table))
 }
 
+fn join(table: &TopicTable, shard: usize) -> Result<Joined, JoinError> {
+    table.join(&topic(), &Join { shard, ..Join::default() })
+}
+
 fn drain(table: &TopicTable, shard: usize) -> Vec<(u64, String)> {
-    let messages = std::iter::from_fn(|| table.mailboxes()[shard].pop());
+    let mail = std::iter::from_fn(|| table.mailboxes()[shard].pop());
+    let messages = mail.filter_map(|mail| match mail {
+        Mail::Message(message) => Some(message),
+        Mail::Presence(_) => None,
+    });
     messages.map(|m| (m.offset(), m.payload().as_text().unwrap().to_owned())).collect()
 }
 
@@ -46,7 +55,7 @@ fn drain(table: &TopicTable, shard: usize) -> Vec<(u64, String)> {
 fn publishers_and_two_shards() {
     let table = table(2, 10);
     for shard in 0..2 {
-        table.join(&topic(), shard, None).unwrap();
+        join(&table, shard).unwrap();
     }
     let publishers = [["a1", "a2"], ["b1", "b2"]].map(|bodies| {
         spawn(&table, move |table| {
@@ -61,7 +70,7 @@ fn publishers_and_two_shards() {
     assert!(told.iter().map(|(offset, _)| *offset).eq(1..=4), "dense: {told:?}");
     assert_eq!(drain(&table, 0), told);
     assert_eq!(drain(&table, 1), told);
-    let kept = table.snapshot(&topic(), 10).unwrap().messages;
+    let kept = table.history(&topic(), None, 10).unwrap().messages;
     assert!(kept.iter().map(|message| message.offset()).eq(1..=4));
 }
 
@@ -80,7 +89,7 @@ fn a_push_outside_of_the_topics_lock_is_found() {
 fn joins_while_publishing() {
     const PUBLISHED: u64 = 3;
     let table = table(2, 10);
-    table.join(&topic(), 0, None).unwrap();
+    join(&table, 0).unwrap();
     let publisher = spawn(&table, |table| {
         let counters = ShardCounters::default();
         for _ in 0..PUBLISHED {
@@ -90,7 +99,7 @@ fn joins_while_publishing() {
     let joiners = [0, 1].map(|shard| {
         spawn(&table, move |table| {
             let _ = table.mailboxes()[shard].pop();
-            table.join(&topic(), shard, None).unwrap()
+            join(table, shard).unwrap()
         })
     });
     let joined = joiners.map(|joiner| joiner.join().unwrap());
@@ -122,8 +131,8 @@ fn joins_while_retiring() {
     let table = table(2, 0);
     let visitor = spawn(&table, |table| {
         for _ in 0..2 {
-            let joined = table.join(&topic(), 1, None).unwrap();
-            table.leave(&joined.topic, 1);
+            let joined = join(table, 1).unwrap();
+            table.leave(&joined.topic, 1, 0, false);
         }
     });
     let publisher = spawn(&table, |table| {
@@ -131,7 +140,7 @@ fn joins_while_retiring() {
         [(); 2].map(|()| publish(table, &counters, "other"))
     });
     let subscriber = spawn(&table, |table| {
-        let joined = table.join(&topic(), 0, None).unwrap();
+        let joined = join(&table, 0).unwrap();
         let own = publish(table, &ShardCounters::default(), "own");
         (joined.topic.epoch(), joined.head, own)
     });
@@ -163,11 +172,11 @@ fn joining_a_retired_topic_is_found() {
 fn publishes_while_retiring() {
     let table = table(1, 10);
     let visitor = spawn(&table, |table| {
-        let joined = table.join(&topic(), 0, None).unwrap();
-        table.leave(&joined.topic, 0);
+        let joined = join(&table, 0).unwrap();
+        table.leave(&joined.topic, 0, 0, false);
     });
     let published = publish(&table, &ShardCounters::default(), "x");
-    let snapshot = table.snapshot(&topic(), 10).expect("the message's topic is in the table");
+    let snapshot = table.history(&topic(), None, 10).expect("the message's topic is in the table");
     assert_eq!((snapshot.epoch, snapshot.head), (published.epoch, published.offset));
     visitor.join().unwrap();
 }

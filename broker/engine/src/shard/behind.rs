@@ -3,55 +3,56 @@
 //! For each there is one number, the offset up to which the subscriber is served, however many
 //! messages are published meanwhile: what a slow reader costs does not grow with the feed.
 
+use std::collections::BTreeMap;
+
 /// Topics that are behind, by their place in the shard.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Behind {
-    /// Place and offset, sorted by place.
-    entries: Vec<(u32, u64)>,
-    /// The entry whose turn it is, so that a busy topic does not keep the others waiting.
-    turn: usize,
+    entries: BTreeMap<u32, u64>,
+    /// Where the next turn begins, so that a busy topic does not keep the others waiting.
+    turn: u32,
+    /// When the first of them fell behind.
+    pub(super) since_ms: u64,
 }
 
 impl Behind {
+    pub(super) fn new(since_ms: u64) -> Self {
+        Self { entries: BTreeMap::new(), turn: 0, since_ms }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    pub(super) fn contains(&self, local: u32) -> bool {
-        self.find(local).is_ok()
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
     }
 
-    /// Notes that the subscriber of `local` is served up to `after`.
-    pub(super) fn set(&mut self, local: u32, after: u64) {
-        match self.find(local) {
-            Ok(at) => self.entries[at].1 = after,
-            Err(at) => self.entries.insert(at, (local, after)),
-        }
+    /// The offset up to which the subscriber of `local` is served, if it is behind.
+    pub(super) fn get(&self, local: u32) -> Option<u64> {
+        self.entries.get(&local).copied()
     }
 
-    pub(super) fn remove(&mut self, local: u32) {
-        if let Ok(at) = self.find(local) {
-            self.entries.remove(at);
-        }
+    /// Notes that the subscriber of `local` is served up to `after`; whether it was not behind.
+    pub(super) fn set(&mut self, local: u32, after: u64) -> bool {
+        self.entries.insert(local, after).is_none()
+    }
+
+    /// Whether it was behind.
+    pub(super) fn remove(&mut self, local: u32) -> bool {
+        self.entries.remove(&local).is_some()
     }
 
     /// The next topic in turn and the offset up to which it is served.
     pub(super) fn next(&mut self) -> Option<(u32, u64)> {
-        if self.turn >= self.entries.len() {
-            self.turn = 0;
-        }
-        let entry = *self.entries.get(self.turn)?;
-        self.turn += 1;
-        Some(entry)
+        let mut from_here = self.entries.range(self.turn..);
+        let (&local, &after) = from_here.next().or_else(|| self.entries.iter().next())?;
+        self.turn = local + 1;
+        Some((local, after))
     }
 
-    #[cfg(any(test, feature = "simulator"))]
     pub(super) fn topics(&self) -> impl Iterator<Item = u32> {
-        self.entries.iter().map(|(local, _)| *local)
-    }
-
-    fn find(&self, local: u32) -> Result<usize, usize> {
-        self.entries.binary_search_by_key(&local, |(local, _)| *local)
+        self.entries.keys().copied()
     }
 }
 
@@ -61,14 +62,14 @@ mod tests {
 
     #[test]
     fn every_topic_gets_its_turn_and_one_number() {
-        let mut behind = Behind::default();
-        for (local, after) in [(7, 10), (2, 20), (5, 30), (7, 11)] {
-            behind.set(local, after);
-        }
+        let mut behind = Behind::new(0);
+        let news: Vec<bool> =
+            [(7, 10), (2, 20), (5, 30), (7, 11)].map(|(at, after)| behind.set(at, after)).into();
+        assert_eq!(news, [true, true, true, false]);
         let turns: Vec<_> = (0..4).filter_map(|_| behind.next()).collect();
         assert_eq!(turns, [(2, 20), (5, 30), (7, 11), (2, 20)]);
-        behind.remove(5);
-        assert!(behind.contains(7) && !behind.contains(5));
+        assert!(behind.remove(5) && !behind.remove(5));
+        assert_eq!((behind.get(7), behind.get(5)), (Some(11), None));
         behind.remove(2);
         behind.remove(7);
         assert!(behind.is_empty() && behind.next().is_none());

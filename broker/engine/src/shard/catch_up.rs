@@ -1,18 +1,20 @@
 //! How a connection that fell behind gets what it is owed from the topics' rings.
 
-use fanfare_protocol::{CloseCode, Codec, Event, Gap, Mode};
+use std::sync::Arc;
 
-use super::connection::{Connection, Phase};
+use fanfare_protocol::{CloseCode, Event, Gap, Mode};
+
+use super::connection::Phase;
 use super::{Key, Shard, Socket};
+use crate::sdk_frame::sdk_frame;
 use crate::time::Now;
 use crate::topics::{CatchUp, Topic, WireForm};
-use crate::ws::{FrameBuilder, Opcode};
 
 impl<S: Socket> Shard<S> {
     /// Queues what a connection is owed, up to the high-water mark. To be called when its outbox
     /// is empty; whether anything was queued.
     pub(super) fn catch_up(&mut self, key: Key, now: Now) -> bool {
-        if !self.connections.get(key.0 as usize).is_some_and(Connection::is_behind) {
+        if self.connections.get(key.0 as usize).is_none_or(|c| c.behind().is_none()) {
             return false;
         }
         // Marked messages of topics that are behind are in the rings too; drop the marks first,
@@ -20,21 +22,25 @@ impl<S: Socket> Shard<S> {
         self.stage_pending(key, now);
         while let Some(connection) = self.connections.get_mut(key.0 as usize) {
             if connection.phase == Phase::Closing
-                || connection.outbox_bytes() >= self.limits.outbox_high_water_bytes
+                || connection.outbox_bytes() >= self.marks.high_bytes
             {
                 break;
             }
             let Some((local, after)) = connection.next_behind() else { break };
-            let subscription = connection.subscription(local);
-            let (Some(at), Some(local_topic)) = (subscription, self.locals.get(local)) else {
-                connection.forget_behind(local);
+            let through = self.locals.get(local).and_then(|local_topic| {
+                let (_, terms) = connection.through(local, &local_topic.patterns)?;
+                Some((local_topic.topic.clone(), terms.mode))
+            });
+            let Some((topic, mode)) = through else {
+                self.forget_behind(key, local);
                 continue;
             };
-            let mode = connection.subscriptions[at].mode;
-            let topic = local_topic.topic.clone();
-            let bytes_max = self.limits.outbox_high_water_bytes;
+            let bytes_max = self.marks.high_bytes;
             let step = self.topics.catch_up(&topic, self.index, mode, after, bytes_max);
-            self.take_step(key, local, mode, &topic, &step, now);
+            if mode == Mode::Latest {
+                self.count_merged(key, after, &step);
+            }
+            self.take_step(key, (local, mode), &topic, &step, now);
         }
         self.connections.get(key.0 as usize).is_some_and(|c| c.outbox().is_some())
     }
@@ -42,9 +48,8 @@ impl<S: Socket> Shard<S> {
     fn take_step(
         &mut self,
         key: Key,
-        local: u32,
-        mode: Mode,
-        topic: &Topic,
+        (local, mode): (u32, Mode),
+        topic: &Arc<Topic>,
         step: &CatchUp,
         now: Now,
     ) {
@@ -57,16 +62,31 @@ impl<S: Socket> Shard<S> {
         }
         for message in &step.messages {
             let frame = message.frame(connection.form).clone();
-            connection.change_outbox(&self.limits, &self.counters, |outbox| outbox.push(frame));
+            let queue = |outbox: &mut crate::outbox::Outbox| outbox.push(frame, now.ms());
+            connection.change_outbox(&self.marks, &self.counters, queue);
             self.counters.messages_out.add(1);
+            self.counters.messages_recovered.add(1);
         }
         if !step.is_complete {
-            connection.fall_behind(local, step.up_to);
-            return;
+            return self.fall_behind(key, local, step.up_to, now);
         }
-        connection.forget_behind(local);
-        if step.has_older_mail {
+        self.forget_behind(key, local);
+        let Some(local_topic) = self.locals.get_mut(local) else { return };
+        // The next ping may tell the head again, which it could not while this was owed.
+        local_topic.changed_ms = now.ms();
+        if step.has_older_mail || local_topic.holds_any() {
             self.locals.skip_up_to(local, key, step.up_to);
+        }
+    }
+
+    /// Counts what a subscription of mode `latest` was spared.
+    fn count_merged(&mut self, key: Key, after: u64, step: &CatchUp) {
+        let merged = (step.up_to - after).saturating_sub(step.messages.len() as u64);
+        if merged > 0
+            && let Some(connection) = self.connections.get_mut(key.0 as usize)
+        {
+            connection.extras_mut().merged += merged;
+            self.counters.messages_merged.add(merged);
         }
     }
 
@@ -76,16 +96,15 @@ impl<S: Socket> Shard<S> {
         self.counters.gaps.add(1);
         self.counters.gap_messages.add(to - from + 1);
         let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        connection.extras_mut().lost += to - from + 1;
         let WireForm::Sdk(codec) = connection.form else {
             let reason = format!("messages {from} to {to} were not taken in time and are gone");
             return self.close(key, CloseCode::SLOW_CONSUMER, &reason, now);
         };
         let gap =
             Gap { topic: topic.name().to_string(), epoch: topic.epoch().to_string(), from, to };
-        let mut frame = FrameBuilder::with_capacity(96);
-        Event::Gap(gap).encode(codec, frame.payload());
-        let opcode = if codec == Codec::Json { Opcode::Text } else { Opcode::Binary };
-        let (frame, _) = frame.finish(opcode);
-        connection.change_outbox(&self.limits, &self.counters, |outbox| outbox.push(frame));
+        let frame = sdk_frame(codec, 96, |out| Event::Gap(gap).encode(codec, out));
+        let queue = |outbox: &mut crate::outbox::Outbox| outbox.push(frame, now.ms());
+        connection.change_outbox(&self.marks, &self.counters, queue);
     }
 }

@@ -8,10 +8,12 @@ use smallvec::SmallVec;
 
 use super::behind::Behind;
 use super::fanout::{OutgoingFrame, Pending};
+use super::marks::Marks;
+use super::tier::Tier;
 use crate::counters::ShardCounters;
-use crate::limits::Limits;
 use crate::outbox::Outbox;
-use crate::topics::WireForm;
+use crate::time::Now;
+use crate::topics::{MemberName, WireForm};
 use crate::ws::Decoder;
 
 /// What a new connection is, as its handshake told.
@@ -23,11 +25,22 @@ pub enum ConnectionKind {
         topic: TopicName,
         /// Where to go on, if the client was here before.
         since: Option<Position>,
-        /// What it gets when it is slow.
-        mode: Mode,
+        /// How it wants them.
+        options: StreamOptions,
     },
     /// The SDK protocol.
     Sdk(fanfare_protocol::Codec),
+}
+
+/// What a raw stream asks for beside its topic and position.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamOptions {
+    /// What it gets when it is slow; the namespace decides if it does not say.
+    pub mode: Option<Mode>,
+    /// Most messages per second.
+    pub max_rate: Option<u32>,
+    /// Whether the newest message comes at once; mode and namespace decide if it does not say.
+    pub snapshot: Option<bool>,
 }
 
 /// How far a connection has come.
@@ -46,18 +59,64 @@ pub(super) enum Phase {
 pub(super) enum Admission {
     /// It waits in the outbox.
     Queue,
-    /// From this one on the topic is owed from its ring.
-    Defer,
+    /// After this offset the topic is owed from its ring.
+    Defer(u64),
     /// The topic is owed already.
     Owed,
+    /// It is no message, and left out.
+    Leave,
 }
 
-/// A subscription: the topic's place in the shard, and the connection's place in its list.
+/// On what terms a subscription gets its messages.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    pub(super) mode: Mode,
+    pub(super) tier: Tier,
+    /// Whether messages of mode `all` are queued to the hard limit in place of being owed.
+    pub(super) disconnects: bool,
+}
+
+/// A subscription by name.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Subscription {
+    /// The topic's place in the shard.
     pub(super) local: u32,
+    /// The connection's place in the topic's list; `None` while the connection is behind on the
+    /// topic: then no message is given to it, so that being behind costs a publish nothing.
+    pub(super) position: Option<u32>,
+    pub(super) terms: Terms,
+    /// Whether it is told who comes and goes.
+    pub(super) listens: bool,
+}
+
+/// A subscription by pattern: its place in the shard, and the connection's place in its list.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PatternSubscription {
+    pub(super) pattern: u32,
     pub(super) position: u32,
-    pub(super) mode: Mode,
+    pub(super) terms: Terms,
+}
+
+/// Which of a connection's subscriptions a topic's messages come through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Through {
+    Name,
+    Pattern(u32),
+}
+
+/// What few connections have.
+#[derive(Debug, Default)]
+pub(super) struct Extras {
+    /// In the order in which they began.
+    pub(super) patterns: Vec<PatternSubscription>,
+    /// What the client calls itself.
+    pub(super) name: MemberName,
+    /// Topics looked through for its patterns.
+    pub(super) searched: PerSecond,
+    /// Messages that were passed over for a newer one of their topic.
+    pub(super) merged: u64,
+    /// Messages that are lost to the connection, and were told.
+    pub(super) lost: u64,
 }
 
 #[derive(Debug)]
@@ -82,25 +141,27 @@ pub(super) struct Connection<S> {
     pub(super) subscriptions: SmallVec<[Subscription; 2]>,
     /// When bytes last came.
     pub(super) heard_ms: u64,
-    pub(super) control_frames: ControlFrames,
-    is_lagging: bool,
+    /// Control frames that came.
+    pub(super) control_frames: PerSecond,
+    pub(super) is_lagging: bool,
+    extras: Option<Box<Extras>>,
 }
 
-/// Control frames in the current second.
+/// How much of something there was in the current second.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct ControlFrames {
+pub(super) struct PerSecond {
     second: u32,
     count: u32,
 }
 
-impl ControlFrames {
-    /// Counts one and tells how many this second has had.
-    pub(super) fn count(&mut self, now_ms: u64) -> u32 {
-        let second = (now_ms / 1_000) as u32;
+impl PerSecond {
+    /// Counts `n` and tells how many this second has had.
+    pub(super) fn add(&mut self, n: u32, now: Now) -> u32 {
+        let second = (now.ms() / 1_000) as u32;
         if self.second != second {
             *self = Self { second, count: 0 };
         }
-        self.count += 1;
+        self.count = self.count.saturating_add(n);
         self.count
     }
 }
@@ -123,8 +184,9 @@ impl<S> Connection<S> {
             is_watched: false,
             subscriptions: SmallVec::new(),
             heard_ms: now_ms,
-            control_frames: ControlFrames::default(),
+            control_frames: PerSecond::default(),
             is_lagging: false,
+            extras: None,
         }
     }
 
@@ -142,49 +204,72 @@ impl<S> Connection<S> {
         self.outbox.is_some() || self.behind.is_some()
     }
 
-    /// Whether something is owed from the rings.
-    pub(super) fn is_behind(&self) -> bool {
-        self.behind.is_some()
+    /// What is owed from the rings.
+    pub(super) fn behind(&self) -> Option<&Behind> {
+        self.behind.as_deref()
     }
 
-    /// What to do with a message for this connection, whose socket takes nothing now.
-    pub(super) fn admission(&self, frame: &OutgoingFrame, limits: &Limits) -> Admission {
-        if self.behind.as_deref().is_some_and(|behind| behind.contains(frame.local)) {
+    /// Takes away all that is owed.
+    pub(super) fn take_behind(&mut self) -> Option<Box<Behind>> {
+        self.behind.take()
+    }
+
+    pub(super) fn extras(&self) -> Option<&Extras> {
+        self.extras.as_deref()
+    }
+
+    pub(super) fn extras_mut(&mut self) -> &mut Extras {
+        self.extras.get_or_insert_default()
+    }
+
+    /// The subscriptions by pattern, in the order in which they began.
+    pub(super) fn patterns(&self) -> &[PatternSubscription] {
+        self.extras.as_deref().map_or(&[], |extras| &extras.patterns)
+    }
+
+    /// Which subscription the messages of a topic come through, and on what terms: the one by
+    /// name, or else the oldest of those whose pattern is among `patterns`.
+    pub(super) fn through(&self, local: u32, patterns: &[u32]) -> Option<(Through, Terms)> {
+        if let Some(at) = self.subscription(local) {
+            return Some((Through::Name, self.subscriptions[at].terms));
+        }
+        let one = self.patterns().iter().find(|one| patterns.contains(&one.pattern))?;
+        Some((Through::Pattern(one.pattern), one.terms))
+    }
+
+    /// What to do with a frame for this connection, whose socket takes nothing now. `terms`: those
+    /// of the frame's subscription.
+    pub(super) fn admission(&self, frame: &OutgoingFrame, terms: Option<Terms>) -> Admission {
+        let Some(offset) = frame.offset else {
+            return if self.is_lagging { Admission::Leave } else { Admission::Queue };
+        };
+        if self.behind.as_deref().is_some_and(|behind| behind.get(frame.local).is_some()) {
             return Admission::Owed;
         }
-        let mode =
-            self.subscription(frame.local).map_or(Mode::All, |at| self.subscriptions[at].mode);
-        match mode {
-            Mode::Latest => Admission::Defer,
-            Mode::All if self.outbox_bytes() >= limits.outbox_high_water_bytes => Admission::Defer,
-            Mode::All => Admission::Queue,
+        match terms {
+            Some(terms) if terms.mode == Mode::Latest => Admission::Defer(offset - 1),
+            Some(terms) if self.is_lagging && !terms.disconnects => Admission::Defer(offset - 1),
+            _ => Admission::Queue,
         }
     }
 
-    /// The place of a topic's subscription.
+    /// The place of a topic's subscription by name.
     pub(super) fn subscription(&self, local: u32) -> Option<usize> {
         self.subscriptions.binary_search_by_key(&local, |s| s.local).ok()
     }
 
-    /// Owes the subscriber of `local` everything after this offset.
-    pub(super) fn fall_behind(&mut self, local: u32, after: u64) {
-        self.behind.get_or_insert_default().set(local, after);
+    /// Owes the subscriber of `local` everything after this offset; whether it was owed nothing.
+    pub(super) fn fall_behind(&mut self, local: u32, after: u64, now: Now) -> bool {
+        let behind = self.behind.get_or_insert_with(|| Box::new(Behind::new(now.ms())));
+        behind.set(local, after)
     }
 
-    /// Owes the subscriber of `local` nothing more.
-    pub(super) fn forget_behind(&mut self, local: u32) {
-        if let Some(behind) = self.behind.as_deref_mut() {
-            behind.remove(local);
-            if behind.is_empty() {
-                self.behind = None;
-            }
-        }
-    }
-
-    /// The topics that are owed.
-    #[cfg(any(test, feature = "simulator"))]
-    pub(super) fn behind_topics(&self) -> impl Iterator<Item = u32> {
-        self.behind.iter().flat_map(|behind| behind.topics())
+    /// Owes the subscriber of `local` nothing more; whether it was owed something.
+    pub(super) fn forget_behind(&mut self, local: u32) -> bool {
+        let Some(behind) = self.behind.as_deref_mut() else { return false };
+        let was_behind = behind.remove(local);
+        self.behind.take_if(|behind| behind.is_empty());
+        was_behind
     }
 
     /// The next topic that is owed, and the offset up to which it is served.
@@ -197,13 +282,14 @@ impl<S> Connection<S> {
     pub(super) fn enqueue(
         &mut self,
         frame: Bytes,
-        limits: &Limits,
+        marks: &Marks,
         counters: &ShardCounters,
+        now: Now,
     ) -> bool {
-        if self.outbox_bytes() >= limits.outbox_bytes_max {
+        if self.outbox_bytes() >= marks.max_bytes {
             return false;
         }
-        self.change_outbox(limits, counters, |outbox| outbox.push(frame));
+        self.change_outbox(marks, counters, |outbox| outbox.push(frame, now.ms()));
         true
     }
 
@@ -224,7 +310,7 @@ impl<S> Connection<S> {
     /// Changes the outbox and keeps the gauges in step with it.
     pub(super) fn change_outbox(
         &mut self,
-        limits: &Limits,
+        marks: &Marks,
         counters: &ShardCounters,
         change: impl FnOnce(&mut Outbox),
     ) {
@@ -236,7 +322,7 @@ impl<S> Connection<S> {
             self.outbox = None;
         }
         counters.outbox_bytes.add((after as u64).wrapping_sub(before as u64));
-        let is_lagging = after >= limits.outbox_high_water_bytes;
+        let is_lagging = after >= marks.high_bytes || (self.is_lagging && after > marks.low_bytes);
         if is_lagging != self.is_lagging {
             self.is_lagging = is_lagging;
             counters.connections_lagging.add(if is_lagging { 1 } else { 1u64.wrapping_neg() });

@@ -1,20 +1,29 @@
 //! How connections end: a close frame behind what is owed, or no word at all.
 
 use bytes::Bytes;
-use fanfare_protocol::CloseCode;
+use fanfare_protocol::{CloseCode, Drain, Event};
 
 use super::connection::Phase;
 use super::fanout::Pending;
 use super::{Key, ReadOutcome, Shard, Socket};
 use crate::outbox::Outbox;
+use crate::sdk_frame::sdk_frame;
 use crate::time::Now;
+use crate::topics::WireForm;
 use crate::ws::{DecodeError, close_frame};
 
 impl<S: Socket> Shard<S> {
-    /// Closes every connection, as a broker that restarts.
-    pub fn shut_down(&mut self, now: Now) {
+    /// Closes every connection, as a broker that restarts. SDK clients are told to come back
+    /// spread over `window_ms`.
+    pub fn shut_down(&mut self, window_ms: u64, now: Now) {
         let keys: Vec<Key> = self.connections.iter().map(|(key, _)| Key(key as u32)).collect();
+        let drain = Event::Drain(Drain { window_ms });
         for key in keys {
+            if let Some(WireForm::Sdk(codec)) = self.form(key) {
+                self.send(key, sdk_frame(codec, 48, |out| drain.encode(codec, out)), now);
+                // Or the connection would look blocked to what is still to come before the end.
+                self.flush_outbox(key, now);
+            }
             self.close(key, CloseCode::SERVICE_RESTART, "the broker restarts; come back", now);
         }
     }
@@ -34,7 +43,7 @@ impl<S: Socket> Shard<S> {
         }
         if code != Some(CloseCode::SLOW_CONSUMER) {
             // What was published before the end, by this connection too, comes before the end.
-            self.drain_mailbox(usize::MAX);
+            self.drain_mailbox(usize::MAX, now);
             self.stage_pending(key, now);
         }
         self.leave_all(key);
@@ -46,11 +55,11 @@ impl<S: Socket> Shard<S> {
         connection.pending = Pending::default();
         let decoder = std::mem::take(&mut connection.decoder);
         self.counters.unfinished_bytes.sub(decoder.buffered_bytes() as u64);
-        connection.change_outbox(&self.limits, &self.counters, |outbox| {
+        connection.change_outbox(&self.marks, &self.counters, |outbox| {
             if code == Some(CloseCode::SLOW_CONSUMER) {
                 outbox.drop_unbegun();
             }
-            outbox.push(last);
+            outbox.push(last, now.ms());
         });
         self.closings.push(key, connection.serial, now.ms());
         self.counters.count_close(code);
@@ -61,7 +70,7 @@ impl<S: Socket> Shard<S> {
     pub(super) fn end(&mut self, key: Key) -> ReadOutcome {
         self.leave_all(key);
         if let Some(mut connection) = self.connections.try_remove(key.0 as usize) {
-            connection.change_outbox(&self.limits, &self.counters, |outbox| {
+            connection.change_outbox(&self.marks, &self.counters, |outbox| {
                 *outbox = Outbox::default();
             });
             self.counters.unfinished_bytes.sub(connection.decoder.buffered_bytes() as u64);

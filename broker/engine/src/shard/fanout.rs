@@ -45,7 +45,8 @@ pub(super) struct OutgoingFrame {
     pub(super) published: Now,
     /// The topic's place in the shard.
     pub(super) local: u32,
-    pub(super) offset: u64,
+    /// `None` for what is not a message and may be left out for a slow reader.
+    pub(super) offset: Option<u64>,
 }
 
 /// Most nodes before the arena must run empty once. Bounds its memory to 2 MiB while leaving

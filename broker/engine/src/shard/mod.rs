@@ -13,31 +13,42 @@ mod connection;
 mod deadlines;
 mod ending;
 mod fanout;
+mod marks;
+mod queries;
+mod report;
 mod session;
+mod spread;
 mod subscribers;
 mod subscriptions;
+mod tier;
 mod timeouts;
 mod write;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fanfare_protocol::{CloseCode, Codec, Event, Payload, PayloadKind};
+use fanfare_protocol::{CloseCode, Codec, Event, Payload, PayloadKind, Ping};
 use slab::Slab;
 
-pub use connection::ConnectionKind;
 use connection::{Connection, Phase};
+pub use connection::{ConnectionKind, StreamOptions};
 use deadlines::DeadlineQueue;
-use fanout::{Fanout, OutgoingFrame};
+use fanout::Fanout;
+use marks::Marks;
+pub(crate) use marks::OutboxTotals;
+pub use report::{ConnectionReport, ConnectionState};
 use subscribers::LocalTopics;
+use tier::TierQueue;
 
 use crate::counters::ShardCounters;
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
+use crate::sdk_frame::sdk_frame;
 use crate::time::Now;
 use crate::topics::{TopicTable, WireForm};
-use crate::ws::{FrameBuilder, Incoming, Opcode, close_frame, ping_frame, pong_frame};
+use crate::ws::{Incoming, close_frame, ping_frame, pong_frame};
 
 /// A connection's place in its shard. Used again after the connection is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,6 +56,17 @@ pub struct Key(pub u32);
 
 /// A non-blocking byte stream to a client.
 pub trait Socket: io::Read + io::Write {
+    /// Bytes that were written and that the network has not taken yet; none where nothing stands
+    /// between.
+    fn unsent_bytes(&self) -> usize {
+        0
+    }
+
+    /// Where the client is, if that can be told.
+    fn peer(&self) -> Option<SocketAddr> {
+        None
+    }
+
     /// Tells the peer that nothing more will be written.
     fn shutdown_write(&mut self) -> io::Result<()>;
 }
@@ -78,6 +100,8 @@ pub struct Shard<S> {
     locals: LocalTopics,
     fanout: Fanout,
     writer: write::Writer,
+    marks: Marks,
+    tiers: TierQueue,
     next_serial: u32,
     /// Whether the connection being read has published.
     has_published: bool,
@@ -107,6 +131,8 @@ impl<S: Socket> Shard<S> {
             locals: LocalTopics::default(),
             fanout: Fanout::default(),
             writer: write::Writer::default(),
+            marks: Marks::new(&limits),
+            tiers: TierQueue::default(),
             next_serial: 0,
             has_published: false,
             ping_frames: WireForm::ALL.map(ping_frames),
@@ -144,10 +170,11 @@ impl<S: Socket> Shard<S> {
         self.connections.get_mut(key.0 as usize).map(|connection| &mut connection.socket)
     }
 
-    /// Bytes accepted for a connection and not handed to the network.
+    /// Bytes accepted for a connection and not handed to the network, kernel included.
     #[must_use]
     pub fn buffered_amount(&self, key: Key) -> Option<usize> {
-        self.connections.get(key.0 as usize).map(Connection::outbox_bytes)
+        let connection = self.connections.get(key.0 as usize)?;
+        Some(connection.outbox_bytes() + connection.socket.unsent_bytes())
     }
 
     /// Takes over a connection whose handshake is done.
@@ -165,8 +192,8 @@ impl<S: Socket> Shard<S> {
         self.pings.push(key, serial, now.ms());
         match kind {
             ConnectionKind::Sdk(_) => self.connects.push(key, serial, now.ms()),
-            ConnectionKind::Raw { topic, since, mode } => {
-                self.open_raw(key, topic, since.as_ref(), *mode, now);
+            ConnectionKind::Raw { topic, since, options } => {
+                self.open_raw(key, topic, since.as_ref(), *options, now);
             }
         }
         key
@@ -242,31 +269,6 @@ impl<S: Socket> Shard<S> {
         self.connections.get(key.0 as usize).is_some_and(Connection::is_waiting)
     }
 
-    /// Takes up to `messages_max` messages from the mailbox and marks them for their subscribers.
-    pub fn drain_mailbox(&mut self, messages_max: usize) {
-        for _ in 0..messages_max {
-            if !self.fanout.has_room() {
-                return;
-            }
-            let Some(message) = self.mailbox().pop() else {
-                return self.locals.forget_fresh();
-            };
-            let Some(audience) = self.locals.audience(&message) else { continue };
-            for (form, keys) in audience.lists() {
-                let frame = self.fanout.add_frame(OutgoingFrame {
-                    bytes: message.frame(form).clone(),
-                    published: message.published(),
-                    local: audience.local,
-                    offset: message.offset(),
-                });
-                for &key in keys.iter().filter(|key| audience.includes(**key)) {
-                    let pending = &mut self.connections[key.0 as usize].pending;
-                    self.fanout.mark(key, pending, frame);
-                }
-            }
-        }
-    }
-
     /// The shard's mailbox.
     #[must_use]
     pub fn mailbox(&self) -> &Mailbox {
@@ -277,6 +279,10 @@ impl<S: Socket> Shard<S> {
     #[must_use]
     pub fn has_pending_writes(&self) -> bool {
         !self.fanout.is_empty()
+    }
+
+    fn form(&self, key: Key) -> Option<WireForm> {
+        self.connections.get(key.0 as usize).map(|connection| connection.form)
     }
 
     fn is_live(&self, key: Key) -> bool {
@@ -330,14 +336,15 @@ impl<S: Socket> Shard<S> {
         let payload = Payload::from_checked(kind, Bytes::copy_from_slice(bytes));
         self.has_published = true;
         // A topic with a subscriber is never retired, and this connection is one.
-        let published = self.topics.publish_on(&local_topic.topic, &payload, &self.counters, now);
+        let published =
+            self.topics.publish_on(&local_topic.topic, &payload, None, &self.counters, now);
         debug_assert!(published.is_some());
     }
 
     fn admit_control_frame(&mut self, key: Key, now: Now) -> bool {
         let most = self.limits.control_frames_per_second_max;
         let Some(connection) = self.connections.get_mut(key.0 as usize) else { return false };
-        if connection.control_frames.count(now.ms()) <= most {
+        if connection.control_frames.add(1, now) <= most {
             return true;
         }
         let reason = format!("over {most} control frames in one second");
@@ -375,10 +382,9 @@ impl<S: Socket> Shard<S> {
 /// What a ping is in each form: a WebSocket ping, and for the SDK an event that a browser sees.
 fn ping_frames(form: WireForm) -> Bytes {
     let WireForm::Sdk(codec) = form else { return ping_frame() };
-    let mut event = FrameBuilder::with_capacity(16);
-    Event::Ping.encode(codec, event.payload());
-    let opcode = if codec == Codec::Json { Opcode::Text } else { Opcode::Binary };
-    [ping_frame(), event.finish(opcode).0].concat().into()
+    let event = Event::Ping(Ping::default());
+    let event = sdk_frame(codec, 16, |out| event.encode(codec, out));
+    [ping_frame(), event].concat().into()
 }
 
 #[cfg(test)]

@@ -1,15 +1,17 @@
 //! The SDK protocol on one connection: commands in, replies out.
 
 use fanfare_protocol::{
-    CloseCode, Codec, Command, Connected, DecodedCommand, ErrorCode, ErrorReply, Position, Publish,
-    Reply, ReplyBody, Request, Subscribe, TopicName, Unsubscribe, Unsubscribed,
+    CloseCode, Codec, Command, Connect, Connected, DecodedCommand, ErrorCode, ErrorReply, Filter,
+    Publish, Published, Reply, ReplyBody, Request, Subscribe, TopicError, TopicName, Unsubscribe,
+    Unsubscribed,
 };
 
-use super::connection::Phase;
+use super::connection::{Phase, StreamOptions};
+use super::subscriptions::Wishes;
 use super::{Key, Shard, Socket};
+use crate::sdk_frame::sdk_frame;
 use crate::time::Now;
-use crate::topics::{JoinError, PublishError};
-use crate::ws::{FrameBuilder, Opcode};
+use crate::topics::{self, JoinError, MemberId, PublishError};
 
 impl<S: Socket> Shard<S> {
     /// Carries out the commands of one frame, in order.
@@ -29,6 +31,10 @@ impl<S: Socket> Shard<S> {
             }
             let result = request.and_then(|request| self.handle_request(key, request, now));
             self.reply(key, codec, id, result, now);
+            // Many large replies to one frame are no sign of a slow reader: let it take them.
+            if self.connections.get(key.0 as usize).is_some_and(|c| c.is_lagging) {
+                self.flush_outbox(key, now);
+            }
         }
     }
 
@@ -67,10 +73,8 @@ impl<S: Socket> Shard<S> {
             self.counters.command_errors.add(1);
         }
         let Some(id) = id else { return };
-        let mut frame = FrameBuilder::with_capacity(96);
-        Reply { id, result }.encode(codec, frame.payload());
-        let opcode = if codec == Codec::Json { Opcode::Text } else { Opcode::Binary };
-        self.send(key, frame.finish(opcode).0, now);
+        let reply = Reply { id, result };
+        self.send(key, sdk_frame(codec, 96, |out| reply.encode(codec, out)), now);
     }
 
     fn handle_request(
@@ -80,48 +84,66 @@ impl<S: Socket> Shard<S> {
         now: Now,
     ) -> Result<ReplyBody, ErrorReply> {
         match request {
-            Request::Connect(_) => self.connect(key),
-            Request::Subscribe(subscribe) => self.subscribe(key, &subscribe),
+            Request::Connect(connect) => self.connect(key, &connect),
+            Request::Subscribe(subscribe) => self.subscribe(key, &subscribe, now),
             Request::Unsubscribe(unsubscribe) => self.unsubscribe(key, &unsubscribe, now),
             Request::Publish(publish) => self.publish(&publish, now),
+            Request::History(history) => self.history(&history),
+            Request::Presence(presence) => self.presence(&presence),
             _ => Err(ErrorReply::new(ErrorCode::UnknownCommand, "this broker has no such command")),
         }
     }
 
-    fn connect(&mut self, key: Key) -> Result<ReplyBody, ErrorReply> {
+    fn connect(&mut self, key: Key, connect: &Connect) -> Result<ReplyBody, ErrorReply> {
         let connection = self.connection_mut(key)?;
         if connection.phase != Phase::AwaitingConnect {
             let message = "this connection is connected already; send connect once";
             return Err(ErrorReply::new(ErrorCode::AlreadyConnected, message));
         }
         connection.phase = Phase::Open;
+        if let Some(name) = &connect.name {
+            connection.extras_mut().name = Some(name.as_str().into());
+        }
         let serial = connection.serial;
+        let id = MemberId { shard: self.index as u32, serial };
         Ok(ReplyBody::Connect(Connected {
-            connection: format!("{}-{}-{serial}", self.node, self.index),
+            connection: id.connection(&self.node),
             node: self.node.to_string(),
             ping_interval_ms: self.limits.ping_interval_ms,
             message_bytes_max: self.limits.message_bytes_max as u64,
         }))
     }
 
-    fn subscribe(&mut self, key: Key, subscribe: &Subscribe) -> Result<ReplyBody, ErrorReply> {
-        let name = topic_name(&subscribe.topic)?;
-        let most = self.limits.subscriptions_per_connection_max;
-        if self.position_of(key, &name).is_some() {
-            let message = format!("this connection subscribes to {name} already");
+    fn subscribe(
+        &mut self,
+        key: Key,
+        subscribe: &Subscribe,
+        now: Now,
+    ) -> Result<ReplyBody, ErrorReply> {
+        let filter = filter(&subscribe.topic)?;
+        if self.place_of(key, &filter).is_some() {
+            let message = format!("this connection subscribes to {filter} already");
             return Err(ErrorReply::new(ErrorCode::AlreadySubscribed, message));
         }
-        if self.connection_mut(key)?.subscriptions.len() >= most {
+        let most = self.limits.subscriptions_per_connection_max;
+        let connection = self.connection_mut(key)?;
+        if connection.subscriptions.len() + connection.patterns().len() >= most {
             let message = format!("this connection has {most} subscriptions, the most allowed");
             return Err(ErrorReply::new(ErrorCode::LimitExceeded, message));
         }
-        let mode = subscribe.mode.unwrap_or_default();
-        self.join(key, &name, subscribe.since.as_ref(), mode).map(ReplyBody::Subscribe).map_err(
-            |error| {
-                let JoinError::TooManyTopics(_) = error;
-                ErrorReply::new(ErrorCode::LimitExceeded, error.to_string())
-            },
-        )
+        // What is marked goes out first: a connection that is owed something counts as waiting.
+        self.stage_pending(key, now);
+        let Subscribe { mode, max_rate, snapshot, .. } = *subscribe;
+        let options = StreamOptions { mode, max_rate, snapshot };
+        let since = subscribe.since.as_ref();
+        let wishes = Wishes { since, options, listens: subscribe.presence };
+        let subscribed = match &filter {
+            Filter::Topic(name) => self.join(key, name, wishes, now).map(ReplyBody::Subscribe),
+            Filter::Pattern(pattern) => {
+                self.join_pattern(key, pattern, wishes, now).map(ReplyBody::SubscribePattern)
+            }
+        };
+        subscribed.map_err(|error| join_error(&error))
     }
 
     fn unsubscribe(
@@ -130,32 +152,45 @@ impl<S: Socket> Shard<S> {
         unsubscribe: &Unsubscribe,
         now: Now,
     ) -> Result<ReplyBody, ErrorReply> {
-        let name = topic_name(&unsubscribe.topic)?;
-        let Some(at) = self.position_of(key, &name) else {
-            let message = format!("this connection does not subscribe to {name}");
+        let filter = filter(&unsubscribe.topic)?;
+        // What is marked already still belongs before the reply. It may be too much for the
+        // connection, which has no subscriptions then.
+        self.stage_pending(key, now);
+        let Some(place) = self.place_of(key, &filter) else {
+            let message = format!("this connection does not subscribe to {filter}");
             return Err(ErrorReply::new(ErrorCode::NotSubscribed, message));
         };
-        // What is marked already still belongs before the reply.
-        self.stage_pending(key, now);
-        self.leave(key, at);
+        match filter {
+            Filter::Topic(_) => self.leave(key, place),
+            Filter::Pattern(_) => self.leave_pattern(key, place),
+        }
         Ok(ReplyBody::Unsubscribe(Unsubscribed {}))
     }
 
     fn publish(&mut self, publish: &Publish, now: Now) -> Result<ReplyBody, ErrorReply> {
         let name = topic_name(&publish.topic)?;
         self.has_published = true;
+        let key = publish.key.as_deref();
         let published = self
             .topics
-            .publish(&name, &publish.payload, &self.counters, now)
+            .publish(&name, &publish.payload, key, &self.counters, now)
             .map_err(|error| publish_error(&error))?;
-        let (epoch, offset) = (published.epoch.to_string(), published.offset);
-        Ok(ReplyBody::Publish(Position { epoch, offset }))
+        let topics::Published { epoch, offset, duplicate } = published;
+        Ok(ReplyBody::Publish(Published { epoch: epoch.to_string(), offset, duplicate }))
     }
 
-    /// The place of a topic among the connection's subscriptions.
-    fn position_of(&self, key: Key, name: &TopicName) -> Option<usize> {
-        let local = self.locals.find(self.topics.id_of(name)?)?;
-        self.connections.get(key.0 as usize)?.subscription(local)
+    /// The place of a topic or pattern among the connection's subscriptions of its kind.
+    fn place_of(&self, key: Key, filter: &Filter) -> Option<usize> {
+        let connection = self.connections.get(key.0 as usize)?;
+        match filter {
+            Filter::Topic(name) => {
+                connection.subscription(self.locals.find(self.topics.id_of(name)?)?)
+            }
+            Filter::Pattern(pattern) => {
+                let place = self.locals.find_pattern(pattern)?;
+                connection.patterns().iter().position(|one| one.pattern == place)
+            }
+        }
     }
 
     fn connection_mut(
@@ -169,8 +204,27 @@ impl<S: Socket> Shard<S> {
     }
 }
 
-fn topic_name(text: &str) -> Result<TopicName, ErrorReply> {
-    TopicName::new(text).map_err(|e| ErrorReply::new(ErrorCode::BadTopic, e.to_string()))
+pub(super) fn topic_name(text: &str) -> Result<TopicName, ErrorReply> {
+    TopicName::new(text).map_err(bad_topic)
+}
+
+fn filter(text: &str) -> Result<Filter, ErrorReply> {
+    Filter::new(text).map_err(bad_topic)
+}
+
+fn bad_topic(error: TopicError) -> ErrorReply {
+    ErrorReply::new(ErrorCode::BadTopic, error.to_string())
+}
+
+pub(super) fn join_error(error: &JoinError) -> ErrorReply {
+    let code = match error {
+        JoinError::TooManyTopics(_)
+        | JoinError::TooManyPatterns(_)
+        | JoinError::PatternsOfConnection(_) => ErrorCode::LimitExceeded,
+        JoinError::TooMuchSearched(_) => ErrorCode::Unavailable,
+        JoinError::NoPresence => ErrorCode::NotEnabled,
+    };
+    ErrorReply::new(code, error.to_string())
 }
 
 fn publish_error(error: &PublishError) -> ErrorReply {

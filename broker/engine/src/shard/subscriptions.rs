@@ -1,40 +1,182 @@
 //! Starting and ending subscriptions of connections, in the shard's lists and in the table.
 
-use fanfare_protocol::{CloseCode, Mode, Position, Subscribed, TopicName};
+use fanfare_protocol::{
+    CloseCode, Mode, PatternSubscribed, Position, Subscribed, TopicName, TopicPattern,
+};
 
-use super::connection::Subscription;
+use super::connection::{PatternSubscription, StreamOptions, Subscription, Terms};
+use super::tier::Tier;
 use super::{Key, Shard, Socket};
+use crate::namespace::{NamespaceOptions, SlowConsumer};
 use crate::time::Now;
-use crate::topics::JoinError;
+use crate::topics::{Join, JoinError};
+
+/// What a subscription asks for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wishes<'a> {
+    pub(super) since: Option<&'a Position>,
+    pub(super) options: StreamOptions,
+    pub(super) listens: bool,
+}
+
+impl Wishes<'_> {
+    fn terms(&self, namespace: &NamespaceOptions) -> Terms {
+        let tier = Tier::within(self.options.max_rate);
+        let mode = match self.options.mode {
+            Some(mode) => mode,
+            None if tier != Tier::FULL => Mode::Latest,
+            None => namespace.mode,
+        };
+        Terms { mode, tier, disconnects: namespace.slow_consumer == SlowConsumer::Disconnect }
+    }
+
+    /// Whether the newest message is wanted at once.
+    fn wants_newest(&self, terms: Terms, namespace: &NamespaceOptions) -> bool {
+        self.options.snapshot.unwrap_or(terms.mode == Mode::Latest || namespace.latest)
+    }
+}
 
 impl<S: Socket> Shard<S> {
-    /// Subscribes a connection; what is owed of the past is noted, to be sent behind the reply.
+    /// Subscribes a connection by name; what is owed of the past is noted, to be sent behind the
+    /// reply.
     pub(super) fn join(
         &mut self,
         key: Key,
         name: &TopicName,
-        since: Option<&Position>,
-        mode: Mode,
+        wishes: Wishes<'_>,
+        now: Now,
     ) -> Result<Subscribed, JoinError> {
-        let joined = self.topics.join(name, self.index, since)?;
-        let local = self.locals.locate(&joined.topic);
-        let epoch = joined.topic.epoch().to_string();
-        let offset = joined.head;
+        let connection = self.connections.get(key.0 as usize);
+        let member = connection.map_or((0, None), |connection| {
+            (connection.serial, connection.extras().and_then(|extras| extras.name.clone()))
+        });
+        let Wishes { since, listens, .. } = wishes;
+        let joined = self.topics.join(name, &Join { shard: self.index, since, member, listens })?;
+        let options = joined.topic.options.clone();
+        let terms = wishes.terms(&options);
+        let head = joined.head;
         let recovered = joined.can_recover;
-        if let Some(connection) = self.connections.get_mut(key.0 as usize) {
-            let after = joined.has_older_mail.then_some(offset);
-            let position = self.locals.add(local, connection.form, key, after);
-            let at = connection.subscriptions.partition_point(|s| s.local < local);
-            connection.subscriptions.insert(at, Subscription { local, position, mode });
-            let known = since.filter(|_| recovered).map(|since| since.offset);
-            // The newest value is owed to whoever wants values; the past only to who asked.
-            let owed_after = if mode == Mode::Latest { known.or(Some(0)) } else { known };
-            if let Some(after) = owed_after.filter(|after| *after < offset) {
-                connection.fall_behind(local, after);
-            }
-            self.counters.subscriptions.add(1);
+        let snapshot = !recovered && joined.has_newest && wishes.wants_newest(terms, &options);
+        let subscribed = Subscribed {
+            epoch: joined.topic.epoch().to_string(),
+            offset: head,
+            recovered,
+            snapshot,
+            mode: terms.mode,
+        };
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else {
+            return Ok(subscribed);
+        };
+        let local = self.locals.locate(&joined.topic);
+        let topic = &mut self.locals.topics[local as usize];
+        // Through a pattern the connection gets the topic already, older mail included.
+        let is_new = connection.through(local, &topic.patterns).is_none();
+        topic.listeners += u32::from(listens);
+        let position = Some(topic.named.add(terms.tier, connection.form, key));
+        let at = connection.subscriptions.partition_point(|s| s.local < local);
+        connection.subscriptions.insert(at, Subscription { local, position, terms, listens });
+        self.counters.subscriptions.add(1);
+        let has_older = joined.has_older_mail || topic.holds_any();
+        if is_new && has_older {
+            self.locals.skip_up_to(local, key, head);
         }
-        Ok(Subscribed { epoch, offset, recovered })
+        let newest = head.saturating_sub(u64::from(snapshot));
+        let owed_after = since.filter(|_| recovered).map_or(newest, |since| since.offset);
+        if owed_after < head {
+            let is_owed = self.connections[key.0 as usize].behind().and_then(|b| b.get(local));
+            self.fall_behind(key, local, owed_after.min(is_owed.unwrap_or(owed_after)), now);
+        }
+        Ok(subscribed)
+    }
+
+    /// Subscribes a connection by pattern.
+    pub(super) fn join_pattern(
+        &mut self,
+        key: Key,
+        pattern: &TopicPattern,
+        wishes: Wishes<'_>,
+        now: Now,
+    ) -> Result<PatternSubscribed, JoinError> {
+        let options = self.topics.limits().namespaces.of(pattern.as_str()).clone();
+        let terms = wishes.terms(&options);
+        let wants_newest = wishes.wants_newest(terms, &options);
+        self.admit_pattern(key, pattern, wants_newest, now)?;
+        // Mail that waits is for those who were here before.
+        self.drain_mailbox(usize::MAX, now);
+        let place = match self.locals.find_pattern(pattern) {
+            Some(place) => place,
+            None => {
+                let matching = self.topics.watch(pattern, self.index)?;
+                self.locals.add_pattern(pattern, &matching)
+            }
+        };
+        let entry = &mut self.locals.patterns[place as usize];
+        let subscribed = PatternSubscribed { topics: entry.topics.len() as u64, mode: terms.mode };
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else {
+            return Ok(subscribed);
+        };
+        let position = entry.lists.add(terms.tier, connection.form, key);
+        let subscription = PatternSubscription { pattern: place, position, terms };
+        connection.extras_mut().patterns.push(subscription);
+        self.counters.subscriptions.add(1);
+        if wants_newest {
+            self.owe_newest(key, place, now);
+        }
+        Ok(subscribed)
+    }
+
+    /// Whether a connection may subscribe to one more pattern, and have that many topics looked
+    /// through for it.
+    fn admit_pattern(
+        &mut self,
+        key: Key,
+        pattern: &TopicPattern,
+        wants_newest: bool,
+        now: Now,
+    ) -> Result<(), JoinError> {
+        let searched = match self.locals.find_pattern(pattern) {
+            None => self.topics.topic_count(),
+            Some(place) if wants_newest => self.locals.patterns[place as usize].topics.len(),
+            Some(_) => 0,
+        };
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return Ok(()) };
+        let most = self.limits.patterns_per_connection_max;
+        if connection.patterns().len() >= most {
+            return Err(JoinError::PatternsOfConnection(most));
+        }
+        let most = self.limits.pattern_topics_per_second_max;
+        // The first search of a second is always allowed, or a large node would have no patterns.
+        let in_second = connection.extras_mut().searched.add(searched as u32, now) as usize;
+        if in_second > most.max(searched) {
+            return Err(JoinError::TooMuchSearched(most));
+        }
+        Ok(())
+    }
+
+    /// Owes a new subscriber of a pattern the newest message of each topic that it does not get
+    /// through an older subscription.
+    fn owe_newest(&mut self, key: Key, place: u32, now: Now) {
+        let locals: Vec<u32> =
+            self.locals.patterns[place as usize].topics.iter().copied().collect();
+        for local in locals {
+            let topic = &self.locals.topics[local as usize];
+            let connection = &self.connections[key.0 as usize];
+            let is_older = |one: &PatternSubscription| {
+                one.pattern != place && topic.patterns.contains(&one.pattern)
+            };
+            if connection.subscription(local).is_some()
+                || connection.patterns().iter().any(is_older)
+            {
+                continue;
+            }
+            let (head, has_newest, has_older_mail) = self.topics.newest(&topic.topic, self.index);
+            if has_older_mail || topic.holds_any() {
+                self.locals.skip_up_to(local, key, head);
+            }
+            if has_newest {
+                self.fall_behind(key, local, head - 1, now);
+            }
+        }
     }
 
     /// Starts a raw stream. It has no words for what it cannot recover, so it is closed then.
@@ -43,12 +185,12 @@ impl<S: Socket> Shard<S> {
         key: Key,
         topic: &TopicName,
         since: Option<&Position>,
-        mode: Mode,
+        options: StreamOptions,
         now: Now,
     ) {
-        match self.join(key, topic, since, mode) {
+        match self.join(key, topic, Wishes { since, options, listens: false }, now) {
             Err(error) => self.close(key, CloseCode::TRY_AGAIN_LATER, &error.to_string(), now),
-            Ok(joined) if since.is_some() && mode == Mode::All && !joined.recovered => {
+            Ok(joined) if since.is_some() && joined.mode == Mode::All && !joined.recovered => {
                 let reason = format!(
                     "the position cannot be recovered; come back without since, now at {}:{}",
                     joined.epoch, joined.offset
@@ -59,29 +201,116 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    /// Ends one subscription of a connection.
-    pub(super) fn leave(&mut self, key: Key, at: usize) {
+    /// Owes a subscriber of `local` everything after this offset.
+    pub(super) fn fall_behind(&mut self, key: Key, local: u32, after: u64, now: Now) {
         let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
-        let Subscription { local, position, .. } = connection.subscriptions.remove(at);
-        connection.forget_behind(local);
-        let (topic, moved) = self.locals.remove(local, connection.form, position);
-        self.topics.leave(&topic, self.index);
-        self.counters.subscriptions.sub(1);
-        let moved = moved.and_then(|moved| self.connections.get_mut(moved.0 as usize));
-        if let Some(moved) = moved
-            && let Some(at) = moved.subscription(local)
+        if connection.fall_behind(local, after, now)
+            && let Some(topic) = self.locals.get_mut(local)
         {
-            moved.subscriptions[at].position = position;
+            topic.behind += 1;
+            self.counters.subscriptions_behind.add(1);
+            self.unlist(key, local);
         }
     }
 
-    pub(super) fn leave_all(&mut self, key: Key) {
-        while let Some(last) = self
-            .connections
-            .get(key.0 as usize)
-            .and_then(|connection| connection.subscriptions.len().checked_sub(1))
+    /// Owes a subscriber of `local` nothing more.
+    pub(super) fn forget_behind(&mut self, key: Key, local: u32) {
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        if !connection.forget_behind(local) {
+            return;
+        }
+        let Some(topic) = self.locals.get_mut(local) else { return };
+        topic.behind -= 1;
+        self.counters.subscriptions_behind.sub(1);
+        if let Some(at) = connection.subscription(local) {
+            let form = connection.form;
+            let subscription = &mut connection.subscriptions[at];
+            subscription.position = Some(topic.named.add(subscription.terms.tier, form, key));
+        }
+    }
+
+    /// Takes a connection out of the list of a topic that it subscribes to by name.
+    pub(super) fn unlist(&mut self, key: Key, local: u32) {
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Some(at) = connection.subscription(local) else { return };
+        let form = connection.form;
+        let subscription = &mut connection.subscriptions[at];
+        let (Some(position), tier) = (subscription.position.take(), subscription.terms.tier) else {
+            return;
+        };
+        let moved = self.locals.topics[local as usize].named.remove(tier, form, position);
+        if let Some(moved) = moved.and_then(|moved| self.connections.get_mut(moved.0 as usize))
+            && let Some(at) = moved.subscription(local)
         {
+            moved.subscriptions[at].position = Some(position);
+        }
+    }
+
+    /// Ends one subscription by name of a connection.
+    pub(super) fn leave(&mut self, key: Key, at: usize) {
+        let Some(connection) = self.connections.get(key.0 as usize) else { return };
+        let (serial, local) = (connection.serial, connection.subscriptions[at].local);
+        self.unlist(key, local);
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Subscription { listens, .. } = connection.subscriptions.remove(at);
+        let local_topic = &mut self.locals.topics[local as usize];
+        local_topic.listeners -= u32::from(listens);
+        let topic = local_topic.topic.clone();
+        if connection.through(local, &local_topic.patterns).is_none() {
+            self.forget_behind(key, local);
+        }
+        self.locals.remove_if_unused(local);
+        self.topics.leave(&topic, self.index, serial, listens);
+        self.counters.subscriptions.sub(1);
+    }
+
+    /// Ends one subscription by pattern of a connection.
+    pub(super) fn leave_pattern(&mut self, key: Key, at: usize) {
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let ended = connection.extras_mut().patterns.remove(at);
+        let form = connection.form;
+        let lists = &mut self.locals.patterns[ended.pattern as usize].lists;
+        let moved = lists.remove(ended.terms.tier, form, ended.position);
+        let is_last = lists.is_empty();
+        let owed: Vec<u32> = connection.behind().into_iter().flat_map(|b| b.topics()).collect();
+        if let Some(moved) = moved.and_then(|moved| self.connections.get_mut(moved.0 as usize)) {
+            let mut patterns = moved.extras_mut().patterns.iter_mut();
+            if let Some(one) = patterns.find(|one| one.pattern == ended.pattern) {
+                one.position = ended.position;
+            }
+        }
+        for local in owed {
+            let patterns = &self.locals.topics[local as usize].patterns;
+            if self.connections[key.0 as usize].through(local, patterns).is_none() {
+                self.forget_behind(key, local);
+            }
+        }
+        if is_last {
+            let (pattern, unmatched) = self.locals.remove_pattern(ended.pattern);
+            self.topics.unwatch(&pattern, self.index, unmatched.iter());
+        }
+        self.counters.subscriptions.sub(1);
+    }
+
+    pub(super) fn leave_all(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        for local in connection.take_behind().iter().flat_map(|behind| behind.topics()) {
+            self.locals.topics[local as usize].behind -= 1;
+            self.counters.subscriptions_behind.sub(1);
+        }
+        while let Some(last) = self.last_subscription(key) {
             self.leave(key, last);
         }
+        while let Some(last) = self.last_pattern(key) {
+            self.leave_pattern(key, last);
+        }
+    }
+
+    fn last_subscription(&self, key: Key) -> Option<usize> {
+        self.connections.get(key.0 as usize)?.subscriptions.len().checked_sub(1)
+    }
+
+    fn last_pattern(&self, key: Key) -> Option<usize> {
+        self.connections.get(key.0 as usize)?.patterns().len().checked_sub(1)
     }
 }

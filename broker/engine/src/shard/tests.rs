@@ -1,15 +1,20 @@
 //! A shard with sockets of memory: what a client sees, byte for byte.
 
+mod namespaces;
+mod patterns;
+mod rates;
 mod recovery;
 mod world;
 
-use fanfare_protocol::{ErrorCode, Reply, ReplyBody, Request, ServerFrame, Subscribe, Unsubscribe};
+use fanfare_protocol::{
+    Drain, ErrorCode, Reply, ReplyBody, Request, ServerFrame, Subscribe, Unsubscribe,
+};
 
 use super::*;
 use world::{Client, Frame, World};
 
 fn subscribe(topic: &str) -> Request {
-    Request::Subscribe(Subscribe { topic: topic.to_owned(), since: None, mode: None })
+    Request::Subscribe(Subscribe::new(topic))
 }
 
 fn replies(client: &Client) -> Vec<Reply> {
@@ -90,7 +95,7 @@ fn nothing_follows_the_reply_to_unsubscribe() {
     let mut world = World::new(|_| {});
     let (key, client) = world.subscriber(&["t", "u"]);
     world.publish("t", "1");
-    world.shard.drain_mailbox(10);
+    world.shard.drain_mailbox(10, world.now);
     let unsubscribe = Unsubscribe { topic: "t".to_owned() };
     client.command(9, Request::Unsubscribe(unsubscribe));
     world.publish("t", "2");
@@ -286,7 +291,7 @@ fn a_silent_connection_is_pinged_and_then_closed() {
     assert_eq!(raw.frames(), [Frame { opcode: 9, payload: vec![] }]);
     let frames = sdk.frames();
     assert_eq!(frames[0].opcode, 9);
-    assert_eq!(frames[1].json(), ServerFrame::Event(Event::Ping));
+    assert_eq!(frames[1].json(), ServerFrame::Event(Event::Ping(Ping::default())));
     world.pass(5_000);
     raw.send(10, b"");
     world.read(raw_key);
@@ -374,26 +379,26 @@ fn a_restart_says_1012_to_everyone_behind_what_they_are_owed() {
     let (_, sdk) = world.subscriber(&["t"]);
     let (_, raw) = world.raw("t");
     world.publish("t", "1");
-    world.shard.drain_mailbox(10);
-    world.shard.shut_down(world.now);
-    for client in [&sdk, &raw] {
-        let frames = client.frames();
-        assert_eq!(frames.len(), 2);
-        assert_eq!(frames[1].close_code(), Some(1012));
-    }
+    world.shard.drain_mailbox(10, world.now);
+    world.shard.shut_down(1_000, world.now);
+    let frames = sdk.frames();
+    assert_eq!(frames[1].json(), ServerFrame::Event(Event::Drain(Drain { window_ms: 1_000 })));
+    assert_eq!((frames.len(), frames[2].close_code()), (3, Some(1012)));
+    let frames = raw.frames();
+    assert_eq!((frames.len(), frames[1].close_code()), (2, Some(1012)));
     world.pass(5_000);
     assert_eq!(world.shard.connection_count(), 0);
 }
 
 #[test]
 fn a_lost_connection_leaves_nothing_behind() {
-    let mut world = World::new(|l| l.history_messages_max = 0);
+    let mut world = World::new(|l| l.namespaces.default_mut().history_messages = 0);
     let (key, client) = world.subscriber(&["t", "u"]);
     client.set_room(0);
     world.publish("t", "1");
     world.deliver();
     world.publish("u", "1");
-    world.shard.drain_mailbox(10);
+    world.shard.drain_mailbox(10, world.now);
     client.0.borrow_mut().is_lost = true;
     assert_eq!(world.read(key), ReadOutcome::Gone);
     world.deliver();

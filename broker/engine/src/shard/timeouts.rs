@@ -1,10 +1,19 @@
 //! What happens to connections when time passes: pings, and ends that are overdue.
 
-use fanfare_protocol::CloseCode;
+use std::collections::BTreeMap;
 
-use super::connection::Phase;
+use bytes::Bytes;
+use fanfare_protocol::{CloseCode, Event, Mode, Ping};
+
+use super::connection::{Connection, Phase, Subscription};
 use super::{Key, Shard, Socket};
+use crate::sdk_frame::sdk_frame;
 use crate::time::Now;
+use crate::topics::WireForm;
+use crate::ws::ping_frame;
+
+/// Topics looked at for being retired each time.
+const SWEEP_STEP: usize = 256;
 
 impl<S: Socket> Shard<S> {
     /// Looks after everything that is due. To be called every few tens of milliseconds;
@@ -16,6 +25,30 @@ impl<S: Socket> Shard<S> {
         self.close_silent(now);
         self.close_stalled(now);
         self.send_pings(now, call_interval_ms);
+        self.tighten_marks(now);
+        if self.fanout.is_empty() {
+            self.locals.sweep(SWEEP_STEP);
+        }
+    }
+
+    /// Adapts the marks to what the whole node has unsent, and closes who is over them.
+    fn tighten_marks(&mut self, now: Now) {
+        let outbox_bytes = self.counters.outbox_bytes.get() as usize;
+        let total_bytes = self.topics.outbox_totals().report(self.index, outbox_bytes);
+        self.marks.adapt(&self.limits, total_bytes);
+        if !self.marks.are_tightened() {
+            return;
+        }
+        let over = |connection: &Connection<S>| {
+            connection.phase != Phase::Closing && connection.outbox_bytes() >= self.marks.max_bytes
+        };
+        let worst: Vec<Key> = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| over(connection))
+            .map(|(key, _)| Key(key as u32))
+            .collect();
+        worst.into_iter().for_each(|key| self.close_slow(key, now));
     }
 
     fn is_same(&self, key: Key, serial: u32) -> bool {
@@ -106,16 +139,56 @@ impl<S: Socket> Shard<S> {
         const FEWEST: u64 = 32;
         let share = 2 * self.pings.len() as u64 * call_interval_ms / self.limits.ping_interval_ms;
         for _ in 0..share.max(FEWEST) {
-            let Some((key, serial)) = self.pings.pop_due(now.ms()) else { return };
+            let Some((key, serial, since_ms)) = self.pings.pop_due_with_start(now.ms()) else {
+                return;
+            };
             let Some(connection) = self.connections.get(key.0 as usize) else { continue };
             if connection.serial != serial || connection.phase == Phase::Closing {
                 continue;
             }
-            let frames = self.ping_frames[connection.form.index()].clone();
+            // What is marked goes first, so that the heads tell what was sent.
+            self.stage_pending(key, now);
+            let frames = self.ping(key, since_ms);
             self.send(key, frames, now);
             self.flush_outbox(key, now);
             self.pings.push(key, serial, now.ms());
             self.pongs.push(key, serial, now.ms());
         }
+    }
+
+    /// A ping for one connection, with the heads of its topics that changed since `since_ms`.
+    fn ping(&self, key: Key, since_ms: u64) -> Bytes {
+        let Some(connection) = self.connections.get(key.0 as usize) else { return Bytes::new() };
+        let plain = &self.ping_frames[connection.form.index()];
+        let WireForm::Sdk(codec) = connection.form else { return plain.clone() };
+        let heads = self.heads(connection, since_ms);
+        if heads.is_empty() {
+            return plain.clone();
+        }
+        let event = Event::Ping(Ping { heads });
+        let event = sdk_frame(codec, 256, |out| event.encode(codec, out));
+        [ping_frame(), event].concat().into()
+    }
+
+    /// Up to which offset the connection was sent the topics that it subscribes to by name, where
+    /// that changed since `since_ms`. Never more than it was sent, or passed over for a newer one.
+    fn heads(&self, connection: &Connection<S>, since_ms: u64) -> BTreeMap<String, u64> {
+        let mut heads = BTreeMap::new();
+        for Subscription { local, terms, .. } in &connection.subscriptions {
+            let Some(topic) = self.locals.get(*local) else { continue };
+            let owed_after = connection.behind().and_then(|behind| behind.get(*local));
+            let tier = topic.tiers.as_deref().and_then(|tiers| tiers.get(terms.tier));
+            let (offset, changed_ms) = match (owed_after, tier) {
+                // Told with the first ping after it has caught up.
+                (Some(_), _) if terms.mode == Mode::Latest => continue,
+                (Some(after), _) => (after, topic.changed_ms),
+                (None, Some(tier)) => (tier.sent_offset, tier.sent_ms),
+                (None, None) => (topic.newest, topic.changed_ms),
+            };
+            if offset > 0 && changed_ms >= since_ms {
+                heads.insert(topic.topic.name().to_string(), offset);
+            }
+        }
+        heads
     }
 }

@@ -7,6 +7,7 @@ use fanfare_protocol::CloseCode;
 
 use super::connection::{Admission, Phase};
 use super::{Key, Shard, Socket};
+use crate::outbox::Outbox;
 use crate::time::Now;
 
 /// Most bytes that are copied together for one write. Beyond it a vectored write from the shared
@@ -22,6 +23,8 @@ pub(super) struct Writer {
     /// waiting, so the copy is often there already.
     corked: Vec<u32>,
     cork: Vec<u8>,
+    /// Topics on which the connection at hand has just fallen behind.
+    fallen: Vec<u32>,
 }
 
 impl<S: Socket> Shard<S> {
@@ -91,10 +94,11 @@ impl<S: Socket> Shard<S> {
         while let Some(&frame) = self.writer.list.get(taken) {
             let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
             let bytes = self.fanout.frame(frame).bytes.clone();
-            connection.change_outbox(&self.limits, &self.counters, |outbox| outbox.push(bytes));
+            let queue = |outbox: &mut Outbox| outbox.push(bytes, now.ms());
+            connection.change_outbox(&self.marks, &self.counters, queue);
             self.counters.messages_out.add(1);
             taken += 1;
-            let is_full = connection.outbox_bytes() >= self.limits.outbox_high_water_bytes;
+            let is_full = connection.outbox_bytes() >= self.marks.high_bytes;
             if is_full && !self.write_outbox(key, now) {
                 self.writer.list.drain(..taken);
                 return self.queue_list(key, 0, now);
@@ -110,30 +114,43 @@ impl<S: Socket> Shard<S> {
         if connection.phase == Phase::Closing {
             return;
         }
-        let (limits, counters) = (&self.limits, &self.counters);
+        let (marks, counters, now_ms) = (&self.marks, &self.counters, now.ms());
         let mut fits = true;
         for frame in self.writer.list.iter().map(|&index| self.fanout.frame(index)) {
             let rest_is_out = written >= frame.bytes.len();
             if rest_is_out || written > 0 {
                 if !rest_is_out {
                     let bytes = &frame.bytes;
-                    connection.change_outbox(limits, counters, |o| o.push_rest(bytes, written));
+                    let queue = |outbox: &mut Outbox| outbox.push_rest(bytes, written, now_ms);
+                    connection.change_outbox(marks, counters, queue);
                 }
                 written = written.saturating_sub(frame.bytes.len());
                 counters.messages_out.add(1);
                 continue;
             }
-            match connection.admission(frame, limits) {
+            let terms = self.locals.get(frame.local).and_then(|topic| {
+                connection.through(frame.local, &topic.patterns).map(|(_, terms)| terms)
+            });
+            match connection.admission(frame, terms) {
                 Admission::Queue => {
-                    fits &= connection.enqueue(frame.bytes.clone(), limits, counters);
+                    fits &= connection.enqueue(frame.bytes.clone(), marks, counters, now);
                     counters.messages_out.add(1);
                 }
-                Admission::Defer => {
-                    connection.fall_behind(frame.local, frame.offset - 1);
-                    counters.messages_deferred.add(1);
+                Admission::Defer(after) => {
+                    if connection.fall_behind(frame.local, after, now)
+                        && let Some(topic) = self.locals.get_mut(frame.local)
+                    {
+                        topic.behind += 1;
+                        counters.subscriptions_behind.add(1);
+                        self.writer.fallen.push(frame.local);
+                    }
                 }
-                Admission::Owed => counters.messages_deferred.add(1),
+                Admission::Owed => {}
+                Admission::Leave => counters.notices_dropped.add(1),
             }
+        }
+        while let Some(local) = self.writer.fallen.pop() {
+            self.unlist(key, local);
         }
         if !fits {
             self.close_slow(key, now);
@@ -155,7 +172,7 @@ impl<S: Socket> Shard<S> {
         self.stage_pending(key, now);
         let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
         if connection.phase != Phase::Closing
-            && !connection.enqueue(frame, &self.limits, &self.counters)
+            && !connection.enqueue(frame, &self.marks, &self.counters, now)
         {
             self.close_slow(key, now);
         }
@@ -185,7 +202,7 @@ impl<S: Socket> Shard<S> {
                 Ok(n) => {
                     connection.progress_ms = now.ms();
                     self.counters.bytes_out.add(n as u64);
-                    connection.change_outbox(&self.limits, &self.counters, |o| o.advance(n));
+                    connection.change_outbox(&self.marks, &self.counters, |o| o.advance(n));
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
@@ -211,10 +228,10 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    fn close_slow(&mut self, key: Key, now: Now) {
+    pub(super) fn close_slow(&mut self, key: Key, now: Now) {
         let reason = format!(
             "over {} bytes wait for this connection; read faster, or subscribe to less",
-            self.limits.outbox_bytes_max
+            self.marks.max_bytes
         );
         self.close(key, CloseCode::SLOW_CONSUMER, &reason, now);
     }

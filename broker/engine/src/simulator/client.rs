@@ -17,7 +17,7 @@ pub(super) struct Client {
     pub(super) plan: ClientPlan,
     pub(super) session: Option<Session>,
     /// What it subscribed to when it was last connected, by topic, and how far it had come.
-    memory: Vec<Option<(Mode, Option<Position>)>>,
+    memory: Vec<Option<(Option<Mode>, Option<Position>)>>,
 }
 
 /// How a client leaves.
@@ -60,7 +60,7 @@ impl Client {
     }
 
     /// The topic, mode and position with which it opens a raw stream.
-    pub(super) fn raw_start(&self, random: &mut Random) -> (usize, Mode, Option<Position>) {
+    pub(super) fn raw_start(&self, random: &mut Random) -> (usize, Option<Mode>, Option<Position>) {
         let topic = random.index(self.memory.len());
         match &self.memory[topic] {
             Some((mode, position)) => (topic, *mode, position.clone()),
@@ -89,7 +89,7 @@ impl Client {
     pub(super) fn leave(&mut self, exit: Exit) {
         let Some(session) = self.session.take() else { return };
         for track in session.tracks() {
-            self.memory[track.topic] = Some((track.mode, track.position()));
+            self.memory[track.topic] = Some((Some(track.mode), track.position()));
         }
         let mut pipe = session.wire.pipe();
         match exit {
@@ -188,6 +188,6 @@ fn kind(random: &mut Random) -> PayloadKind {
     random.pick(&[PayloadKind::Json, PayloadKind::Text, PayloadKind::Binary])
 }
 
-fn mode(random: &mut Random) -> Mode {
-    random.pick(&[Mode::All, Mode::All, Mode::Latest])
+fn mode(random: &mut Random) -> Option<Mode> {
+    random.pick(&[Some(Mode::All), Some(Mode::Latest), None])
 }

@@ -3,10 +3,11 @@
 //! Every seed leaves some things out and does others more, so that worlds differ more than their
 //! chances alone would make them.
 
-use fanfare_protocol::{Codec, TopicName};
+use fanfare_protocol::{Codec, Mode, TopicName};
 
 use super::random::Random;
 use crate::limits::Limits;
+use crate::namespace::{NamespaceOptions, Namespaces, SlowConsumer};
 use crate::topics::WireForm;
 
 /// The world of one seed.
@@ -22,6 +23,8 @@ pub(super) struct Plan {
     pub(super) steps: usize,
     /// Shares of the things that happen, by [`Deed`].
     pub(super) weights: [u64; Deed::ALL.len()],
+    /// Whether some namespace disconnects slow readers.
+    pub(super) disconnects: bool,
     /// Whether bytes never bound a ring, so that what it keeps follows from counts and times.
     pub(super) rings_have_room: bool,
     /// One in so many writes is cut short or interrupted; 0 for none.
@@ -100,8 +103,8 @@ impl Plan {
         let payload_bytes_max = random.pick(&[20, 60, 60, 300, 300, 20_000]);
         let rings_have_room = !random.one_in(6);
         let limits = limits(random, payload_bytes_max, rings_have_room);
-        let topics = ["a", "b", "news.c", "stocks.d", "e"].map(TopicName::new);
-        let topics = topics.into_iter().flatten().take(random.between(1, 5) as usize);
+        let names = ["a", "news.b", "stocks.c", "news.d", "stocks.e"].map(TopicName::new);
+        let topics = names.into_iter().flatten().take(random.between(1, 5) as usize);
         let forms = [WireForm::Raw, WireForm::Sdk(Codec::Json), WireForm::Sdk(Codec::MsgPack)];
         let clients = (0..random.between(3, 10)).map(|_| ClientPlan {
             form: random.pick(&forms),
@@ -112,6 +115,9 @@ impl Plan {
         });
         let clients: Vec<ClientPlan> = clients.collect();
         Self {
+            disconnects: ["a", "news", "stocks"].iter().any(|name| {
+                limits.namespaces.of(name).slow_consumer == SlowConsumer::Disconnect
+            }),
             limits,
             shards: random.between(1, 3) as usize,
             topics: topics.collect(),
@@ -119,7 +125,8 @@ impl Plan {
             payload_bytes_max,
             steps: random.between(200, 700) as usize,
             weights: Deed::ALL.map(|deed| {
-                let factor = if deed.is_needed() { random.pick(&[1, 2, 4]) } else { random.below(4) };
+                let factor =
+                    if deed.is_needed() { random.pick(&[1, 2, 4]) } else { random.below(4) };
                 deed.weight() * factor
             }),
             rings_have_room,
@@ -132,23 +139,43 @@ impl Plan {
 fn limits(random: &mut Random, payload_bytes_max: u64, rings_have_room: bool) -> Limits {
     let high_water = random.pick(&[200, 600, 2_000, 65_536]);
     let usual = Limits::default();
+    let mut namespaces = Namespaces::default();
+    *namespaces.default_mut() = namespace(random, rings_have_room);
+    namespaces.insert("news", namespace(random, rings_have_room));
+    namespaces.insert("stocks", namespace(random, rings_have_room));
     Limits {
+        namespaces,
         // Room for a frame of several commands.
         message_bytes_max: usual.message_bytes_max + 8 * payload_bytes_max as usize,
         outbox_high_water_bytes: high_water,
+        outbox_low_water_bytes: high_water / 4,
         outbox_bytes_max: high_water * 3 + 2 * payload_bytes_max as usize + 2_000,
         stall_timeout_ms: random.pick(&[3_000, usual.stall_timeout_ms]),
-        history_messages_max: random.pick(&[0, 1, 2, 5, 20, usual.history_messages_max]),
-        history_bytes_max: match rings_have_room {
-            true => usual.history_bytes_max * 8,
-            false => random.between(300, 4_000) as usize,
-        },
         history_total_bytes_max: match rings_have_room {
             true => usual.history_total_bytes_max,
             false => random.between(300, 8_000) as usize,
         },
-        history_age_ms: random.pick(&[500, 20_000, usual.history_age_ms]),
         mailbox_messages_mark: random.pick(&[5, 50, usual.mailbox_messages_mark]),
         ..usual
+    }
+}
+
+/// Options that a small world feels.
+fn namespace(random: &mut Random, rings_have_room: bool) -> NamespaceOptions {
+    let usual = NamespaceOptions::default();
+    NamespaceOptions {
+        history_messages: random.pick(&[0, 1, 2, 5, 20, usual.history_messages]),
+        history_bytes: match rings_have_room {
+            true => usual.history_bytes * 8,
+            false => random.between(300, 4_000) as usize,
+        },
+        history_age_ms: random.pick(&[500, 20_000, usual.history_age_ms]),
+        latest: random.one_in(3),
+        mode: random.pick(&[Mode::All, Mode::All, Mode::Latest]),
+        slow_consumer: match random.below(4) {
+            0 => SlowConsumer::Disconnect,
+            _ => SlowConsumer::CatchUp,
+        },
+        presence: false,
     }
 }

@@ -4,13 +4,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use fanfare_protocol::{Codec, Payload, PayloadKind, TopicName};
+use fanfare_protocol::{Codec, Payload, PayloadKind, TopicName, TopicPattern};
 
 use super::plan::Plan;
 use super::summary::Summary;
 use super::wire::{BINARY, Frame, TEXT};
+use crate::mailbox::Mail;
+use crate::namespace::NamespaceOptions;
 use crate::time::Now;
-use crate::topics::{Topic, TopicTable, WireForm};
+use crate::topics::{Message, TopicTable, WireForm};
 
 /// What was published on each topic, and what clients have told so far.
 #[derive(Debug)]
@@ -20,8 +22,6 @@ pub(super) struct Record {
     pub(super) now: Now,
     pub(super) summary: Summary,
     topics: Vec<Vec<Life>>,
-    /// The topics that are listened to at this moment.
-    held: Vec<(usize, Arc<Topic>)>,
     /// Where the message with each number stands.
     places: HashMap<u64, Place>,
     /// What was meant to be published, by number.
@@ -54,13 +54,15 @@ pub(super) struct Place {
 impl Record {
     /// A record of `table`, whose last mailbox is for the record alone.
     pub(super) fn new(plan: &Plan, table: Arc<TopicTable>) -> Self {
+        // Unlike a subscription by name, a pattern holds no topic in the table.
+        let everything = TopicPattern::new(">").expect("a pattern");
+        table.watch(&everything, plan.shards).expect("the first pattern");
         Self {
             topics: plan.topics.iter().map(|_| Vec::new()).collect(),
             plan: plan.clone(),
             table,
             now: Now::default(),
             summary: Summary::default(),
-            held: Vec::new(),
             places: HashMap::new(),
             meant: Vec::new(),
         }
@@ -95,55 +97,46 @@ impl Record {
         payload
     }
 
-    /// Listens to these topics until [`Self::write_down`], while something may be published.
-    pub(super) fn listen(&mut self, topics: impl IntoIterator<Item = usize>) {
-        let ear = self.plan.shards;
-        for topic in topics {
-            let joined = self.table.join(&self.plan.topics[topic], ear, None);
-            let joined = joined.expect("a world has few topics");
-            self.begin(topic, &joined.topic.epoch().to_string(), joined.head);
-            self.held.push((topic, joined.topic));
-        }
-    }
-
-    /// Writes down what was published since [`Self::listen`].
+    /// Writes down what was published since the last time.
     pub(super) fn write_down(&mut self) {
-        let ear = self.plan.shards;
-        while let Some(message) = self.table.mailboxes()[ear].pop() {
-            let held = self.held.iter().find(|(_, topic)| topic.id == message.topic_id);
-            let (topic, _) = *held.expect("only what is listened to comes");
-            self.note(topic, message.offset(), message.payload(), message.published());
-        }
-        for (_, topic) in self.held.drain(..) {
-            self.table.leave(&topic, ear);
+        while let Some(mail) = self.table.mailboxes()[self.plan.shards].pop() {
+            if let Mail::Message(message) = mail {
+                self.note(&message);
+            }
         }
         for topic in 0..self.topics.len() {
-            if let Some(now) = self.table.snapshot(&self.plan.topics[topic], 0) {
-                self.begin(topic, &now.epoch.to_string(), now.head);
+            if let Some(ring) = self.table.ring(&self.plan.topics[topic]) {
+                let epoch = ring.epoch.to_string();
+                self.begin(topic, &epoch);
+                let head = self.head(topic, &epoch);
+                assert_eq!(head, ring.head, "the record has heard everything on {topic}");
             }
         }
     }
 
-    /// Notes that a topic has this epoch now, and its newest offset.
-    fn begin(&mut self, topic: usize, epoch: &str, head: u64) {
+    /// Notes that a topic has this epoch now.
+    fn begin(&mut self, topic: usize, epoch: &str) {
         let lives = &mut self.topics[topic];
         if lives.last().is_none_or(|life| life.epoch != epoch) {
             assert!(lives.iter().all(|life| life.epoch != epoch), "an epoch comes twice");
             lives.push(Life { epoch: epoch.to_owned(), messages: Vec::new() });
             self.summary.count("lives of topics");
         }
-        assert_eq!(self.head(topic, epoch), head, "nothing was published behind the record's back");
     }
 
-    fn note(&mut self, topic: usize, offset: u64, payload: &Payload, published: Now) {
+    fn note(&mut self, message: &Message) {
+        let (offset, payload) = (message.offset(), message.payload());
+        let topic = self.topic(message.topic().name().as_str());
+        let epoch = message.topic().epoch().to_string();
+        self.begin(topic, &epoch);
         let number = number_of(payload.kind(), payload.bytes());
         let meant = &self.meant[number as usize];
         assert!(is_same(payload, meant), "message {number} was taken as {payload:?}");
-        let life = self.topics[topic].last_mut().expect("a topic that is listened to has begun");
-        let place = Place { topic, epoch: life.epoch.clone(), offset };
-        let frames = Default::default();
+        let life = self.topics[topic].last_mut().expect("a life that has begun");
+        let (published, frames) = (message.published(), Default::default());
         life.messages.push(Told { payload: payload.clone(), published, frames });
         assert_eq!(offset, life.messages.len() as u64, "offsets are dense");
+        let place = Place { topic, epoch, offset };
         assert_eq!(self.places.insert(number, place), None, "message {number} comes twice");
         self.summary.count("messages published");
     }
@@ -194,9 +187,14 @@ impl Record {
 
     /// The oldest message that the topic's ring holds, if this is its present epoch.
     pub(super) fn oldest_kept(&self, topic: usize, epoch: &str) -> Option<u64> {
-        let now = self.table.snapshot(&self.plan.topics[topic], usize::MAX)?;
-        let is_present = now.epoch.to_string() == epoch;
-        now.messages.first().filter(|_| is_present).map(|message| message.offset())
+        let ring = self.table.ring(&self.plan.topics[topic])?;
+        let is_present = ring.epoch.to_string() == epoch;
+        ring.messages.first().filter(|_| is_present).map(|message| message.offset())
+    }
+
+    /// What the topics of one namespace do.
+    pub(super) fn options(&self, topic: usize) -> &NamespaceOptions {
+        self.plan.limits.namespaces.of(self.plan.topics[topic].as_str())
     }
 
     /// Whether the limits say that the topic's ring holds this message now.
@@ -206,17 +204,18 @@ impl Record {
         let Some(told) = at.and_then(|at| messages.get(at)) else { return false };
         let newer = messages.len() - place.offset as usize;
         let age_ms = self.now.ms() - told.published.ms();
+        let options = self.options(place.topic);
+        let is_recent = newer < options.history_messages && age_ms <= options.history_age_ms;
         self.epoch(place.topic) == Some(&place.epoch)
             && self.plan.rings_have_room
-            && newer < self.plan.limits.history_messages_max
-            && age_ms <= self.plan.limits.history_age_ms
+            && (is_recent || (options.latest && newer == 0))
     }
 
     /// Demands of every ring that it ends with the newest message, has no hole, and holds what it
     /// must.
     pub(super) fn check_rings(&self) {
         for (topic, name) in self.plan.topics.iter().enumerate() {
-            let Some(ring) = self.table.snapshot(name, usize::MAX) else { continue };
+            let Some(ring) = self.table.ring(name) else { continue };
             let epoch = ring.epoch.to_string();
             let told = self.messages(topic, &epoch);
             let skip = told.len() - ring.messages.len();
@@ -224,7 +223,9 @@ impl Record {
                 assert_eq!(message.offset(), at as u64 + 1, "no hole in the ring of {name}");
                 assert_eq!(*message.payload(), told[at].payload, "what the ring of {name} holds");
             }
-            assert!(ring.messages.len() <= self.plan.limits.history_messages_max);
+            let options = self.options(topic);
+            let most = options.history_messages.max(usize::from(options.latest));
+            assert!(ring.messages.len() <= most, "the ring of {name} holds too much");
             let before = Place { topic, epoch, offset: skip as u64 };
             assert!(!self.must_be_kept(&before), "the ring of {name} lost {before:?}");
         }

@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 
 use fanfare_protocol::{
-    CloseCode, Codec, Command, Connect, ErrorCode, Event, Mode, Payload, Position, Publish, Reply, ReplyBody,
-    Request, ServerFrame, Subscribe, Subscribed, Unsubscribe,
+    CloseCode, Codec, Command, Connect, ErrorCode, Event, Mode, Payload, Position, Publish, Reply,
+    ReplyBody, Request, ServerFrame, Subscribe, Subscribed, Unsubscribe,
 };
 
 use super::record::Record;
@@ -39,11 +39,23 @@ pub(super) struct Session {
 #[derive(Clone, Debug)]
 pub(super) enum Asked {
     Connect,
-    Subscribe { topic: usize, mode: Mode, since: Option<Position> },
-    Unsubscribe { topic: usize },
-    Publish { topic: usize, payload: Payload },
+    Subscribe {
+        topic: usize,
+        mode: Option<Mode>,
+        since: Option<Position>,
+    },
+    Unsubscribe {
+        topic: usize,
+    },
+    Publish {
+        topic: usize,
+        payload: Payload,
+    },
     /// Something that is answered with this error.
-    Mistake { topic: usize, code: ErrorCode },
+    Mistake {
+        topic: usize,
+        code: ErrorCode,
+    },
 }
 
 impl Session {
@@ -76,21 +88,28 @@ impl Session {
     pub(super) fn begin_raw(
         &mut self,
         topic: usize,
-        mode: Mode,
+        mode: Option<Mode>,
         since: Option<Position>,
         record: &Record,
     ) {
         self.wanted[topic] = true;
+        let options = record.options(topic);
+        let mode = mode.unwrap_or(options.mode);
         self.may_be_refused = since.is_some() && mode == Mode::All;
-        let Some(now) = record.table.snapshot(record.topic_name(topic), 0) else {
+        let Some(ring) = record.table.ring(record.topic_name(topic)) else {
             self.must_be_refused = true;
             return;
         };
-        let (epoch, offset) = (now.epoch.to_string(), now.head);
+        let (epoch, offset) = (ring.epoch.to_string(), ring.head);
         let known = since.filter(|since| since.epoch == epoch && since.offset <= offset);
         let recovered = known.map(|since| since.offset);
         self.must_be_refused = self.may_be_refused && recovered.is_none();
-        self.tracks[topic] = Some(Track::new(Start { topic, mode, epoch, offset, recovered }));
+        // Where the newest is wanted, a position is of use only if nothing came after it.
+        let recovered = recovered.filter(|since| mode == Mode::All || *since == offset);
+        let wants_newest = mode == Mode::Latest || options.latest;
+        let snapshot = recovered.is_none() && wants_newest && !ring.messages.is_empty();
+        let start = Start { topic, mode, epoch, offset, recovered, snapshot };
+        self.tracks[topic] = Some(Track::new(start));
     }
 
     /// Sends commands in one frame.
@@ -187,7 +206,8 @@ impl Session {
                 track.miss(&gap, record, oldest);
                 record.summary.count("gaps");
             }
-            ServerFrame::Event(Event::Ping) => record.summary.count("pings"),
+            ServerFrame::Event(Event::Ping(_)) => record.summary.count("pings"),
+            ServerFrame::Event(Event::Drain(_)) => record.summary.count("drains"),
             other => panic!("unexpected: {other:?}"),
         }
     }
@@ -220,10 +240,10 @@ impl Session {
                 self.tracks[topic] = None;
                 record.summary.count("subscriptions ended");
             }
-            (Asked::Publish { topic, payload }, Ok(ReplyBody::Publish(position))) => {
+            (Asked::Publish { topic, payload }, Ok(ReplyBody::Publish(published))) => {
                 let place = record.place(&payload);
-                assert_eq!((place.topic, &place.epoch), (topic, &position.epoch));
-                assert_eq!(place.offset, position.offset, "the acknowledged place");
+                assert_eq!((place.topic, &place.epoch), (topic, &published.epoch));
+                assert_eq!(place.offset, published.offset, "the acknowledged place");
                 record.summary.count("publishes acknowledged");
             }
             (Asked::Mistake { code, .. }, Err(error)) => assert_eq!(error.code, code),
@@ -234,18 +254,27 @@ impl Session {
     fn begin(
         &mut self,
         topic: usize,
-        mode: Mode,
+        mode: Option<Mode>,
         since: Option<Position>,
         reply: Subscribed,
         record: &mut Record,
     ) {
-        let Subscribed { epoch, offset, recovered } = reply;
+        let options = record.options(topic);
+        assert_eq!(reply.mode, mode.unwrap_or(options.mode), "the mode of {topic}");
+        let wants_newest = reply.mode == Mode::Latest || options.latest;
+        assert!(!reply.snapshot || (wants_newest && !reply.recovered), "a snapshot of {topic}");
+        let Subscribed { epoch, offset, recovered, mode, snapshot } = reply;
         assert!(offset <= record.head(topic, &epoch), "an offset that is not there yet");
         let known = since.filter(|since| since.epoch == epoch && since.offset <= offset);
         assert!(known.is_some() || !recovered, "recovered from nowhere");
         let known = known.map(|since| since.offset);
-        let start = Start { topic, mode, epoch, offset, recovered: known.filter(|_| recovered) };
+        let recovered_from = known.filter(|_| recovered);
+        let start = Start { topic, mode, epoch, offset, recovered: recovered_from, snapshot };
         let track = Track::new(start);
+        if wants_newest && !recovered && !snapshot {
+            let is_kept = offset > 0 && record.must_be_kept(&track.place(offset));
+            assert!(!is_kept, "the newest of {topic} is kept, but does not come");
+        }
         if let Some(since) = known.filter(|_| !recovered) {
             let could = since == offset || record.must_be_kept(&track.place(since + 1));
             assert!(!could, "what follows {since} on {topic} is kept, but not recovered");
@@ -267,8 +296,8 @@ impl Session {
                 }
             }
             CloseCode::SERVICE_RESTART if is_prompt => {
-                let is_served = self.tracks().all(|track| track.is_served(record));
-                assert!(is_served, "what was published before the end comes before it");
+                let is_complete = self.tracks().all(|track| track.is_complete(record));
+                assert!(is_complete, "what was published before the end comes before it");
             }
             CloseCode::SERVICE_RESTART => {}
             CloseCode::SLOW_CONSUMER
@@ -294,21 +323,21 @@ impl Asked {
             Self::Connect => Request::Connect(Connect::default()),
             Self::Subscribe { topic, mode, since } => {
                 let mut subscribe = Subscribe::new(record.topic_name(*topic).as_str());
-                subscribe.mode = Some(*mode);
+                subscribe.mode = *mode;
                 subscribe.since = since.clone();
                 Request::Subscribe(subscribe)
             }
-            Self::Unsubscribe { topic } | Self::Mistake { topic, code: ErrorCode::NotSubscribed } => {
+            Self::Unsubscribe { topic }
+            | Self::Mistake { topic, code: ErrorCode::NotSubscribed } => {
                 let topic = record.topic_name(*topic).to_string();
                 Request::Unsubscribe(Unsubscribe { topic })
             }
             Self::Mistake { topic, .. } => {
                 Request::Subscribe(Subscribe::new(record.topic_name(*topic).as_str()))
             }
-            Self::Publish { topic, payload } => Request::Publish(Publish {
-                topic: record.topic_name(*topic).to_string(),
-                payload: payload.clone(),
-            }),
+            Self::Publish { topic, payload } => {
+                Request::Publish(Publish::new(record.topic_name(*topic).as_str(), payload.clone()))
+            }
         }
     }
 }

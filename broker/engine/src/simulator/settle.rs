@@ -18,8 +18,13 @@ const SLICE_MS: u64 = 1_000;
 /// Rounds after which a world that still moves would move for ever.
 const ROUNDS_MAX: usize = 10_000;
 
+const LONGER_THAN_ANYTHING_IS_KEPT_MS: u64 = 1_000_000;
+
 /// Long enough for a ping, the wait for its pong, and the close of whoever does not answer.
 const UNTIL_ALL_ARE_GONE_MS: u64 = 60_000;
+
+/// Over how long clients of a broker that restarts are to come back.
+const DRAIN_WINDOW_MS: u64 = 1_000;
 
 /// Who takes part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +64,7 @@ impl World {
         self.table.audit();
         for event_loop in &mut self.loops {
             // A shard notices that its mailbox is empty when it next looks.
-            event_loop.shard.drain_mailbox(1);
+            event_loop.shard.drain_mailbox(1, self.record.now);
             event_loop.shard.audit_at_rest();
         }
         self.set_capacities(|usual| usual);
@@ -112,14 +117,15 @@ impl World {
         }
         for event_loop in &mut self.loops {
             if event_loop.is_awake() && !event_loop.is_served() {
-                event_loop.shard.drain_mailbox(usize::MAX);
+                event_loop.shard.drain_mailbox(usize::MAX, self.record.now);
                 event_loop.shard.flush(usize::MAX, self.record.now);
                 has_stirred = true;
             }
         }
         for at in 0..self.clients.len() {
             let client = &self.clients[at];
-            let has_mail = |session: &super::session::Session| session.wire.pipe().waiting_bytes() > 0;
+            let has_mail =
+                |session: &super::session::Session| session.wire.pipe().waiting_bytes() > 0;
             let is_asked = who == Who::Everyone || client.is_prompt();
             if is_asked && client.session.as_ref().is_some_and(has_mail) {
                 self.hear(at, usize::MAX);
@@ -163,10 +169,11 @@ impl World {
     fn check_prompt_readers(&self) {
         for link in &self.links {
             let is_served = self.loops[link.shard].is_served();
-            let client = self.clients.iter().find(|client| client.is_prompt() && client.is_on(link));
+            let client =
+                self.clients.iter().find(|client| client.is_prompt() && client.is_on(link));
             let Some(session) = client.and_then(|client| client.session.as_ref()) else { continue };
             for track in session.tracks().filter(|_| is_served) {
-                assert!(track.is_served(&self.record), "{link} is not served: {track:?}");
+                assert!(track.is_complete(&self.record), "{link} is not served: {track:?}");
             }
         }
     }
@@ -175,11 +182,16 @@ impl World {
     fn check_memory(&mut self) {
         let payload_bytes = self.plan.payload_bytes_max as usize;
         let frame_bytes = payload_bytes * 4 / 3 + ENVELOPE_BYTES;
-        let high_water = self.plan.limits.outbox_high_water_bytes;
+        let limits = &self.plan.limits;
+        // Where some namespace would rather disconnect, messages are queued to the hard limit.
+        let mark = match self.plan.disconnects {
+            true => limits.outbox_bytes_max,
+            false => limits.outbox_high_water_bytes,
+        };
         for link in &mut self.links {
             let shard = &self.loops[link.shard].shard;
             let waiting = shard.buffered_amount(link.key).unwrap_or_default();
-            let most = high_water + frame_bytes + link.own_bytes + 2 * LAST_WORD_BYTES;
+            let most = mark + frame_bytes + link.own_bytes + 2 * LAST_WORD_BYTES;
             assert!(waiting <= most, "{waiting} bytes wait for {link}, {most} are allowed");
             if waiting == 0 && !link.wire.pipe().has_in_flight() {
                 link.own_bytes = 0;
@@ -195,7 +207,7 @@ impl World {
             self.publish();
             for event_loop in &mut self.loops {
                 event_loop.wake();
-                event_loop.shard.shut_down(self.record.now);
+                event_loop.shard.shut_down(DRAIN_WINDOW_MS, self.record.now);
             }
         } else {
             for client in &mut self.clients {
@@ -206,11 +218,11 @@ impl World {
         self.pass(UNTIL_ALL_ARE_GONE_MS);
         assert!(self.clients.iter().all(|client| client.session.is_none()), "someone stays");
         assert!(self.links.is_empty(), "connections stay: {:?}", self.links);
-        let expired_ms = self.record.now.ms() + self.plan.limits.history_age_ms + 1;
+        let expired_ms = self.record.now.ms() + LONGER_THAN_ANYTHING_IS_KEPT_MS;
         self.table.sweep_all(Now::from_ms(expired_ms));
         self.table.audit_empty();
         for event_loop in &mut self.loops {
-            event_loop.shard.drain_mailbox(1);
+            event_loop.shard.drain_mailbox(1, self.record.now);
             event_loop.shard.audit_empty();
         }
     }

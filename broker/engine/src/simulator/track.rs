@@ -25,17 +25,18 @@ pub(super) struct Start {
     pub(super) offset: u64,
     /// The position that was asked for, if it is recovered.
     pub(super) recovered: Option<u64>,
+    /// Whether the message at `offset` comes first.
+    pub(super) snapshot: bool,
 }
 
 impl Track {
     pub(super) fn new(start: Start) -> Self {
-        let Start { topic, mode, epoch, offset, recovered } = start;
+        let Start { topic, mode, epoch, offset, recovered, snapshot } = start;
         let last = match (mode, recovered) {
             (Mode::All, Some(since)) => since,
-            (Mode::All, None) => offset,
-            // Who has the newest already gets what comes; all others get the newest first.
-            (Mode::Latest, Some(since)) if since == offset => offset,
-            (Mode::Latest, _) => offset.saturating_sub(1),
+            // Of what it missed it gets the newest.
+            (Mode::Latest, Some(since)) if since < offset => offset - 1,
+            _ => offset - u64::from(snapshot),
         };
         let has_position = mode == Mode::All || last == offset;
         Self { topic, epoch, mode, last, has_position }
@@ -80,19 +81,10 @@ impl Track {
         self.last == record.head(self.topic, &self.epoch)
     }
 
-    /// Whether it has all that a reader who is never slow gets. A newest message that was not kept
-    /// for a new subscriber cannot come.
-    pub(super) fn is_served(&self, record: &Record) -> bool {
-        let head = record.head(self.topic, &self.epoch);
-        let awaits_first = !self.has_position && head == self.last + 1;
-        self.is_complete(record) || (awaits_first && !record.must_be_kept(&self.place(head)))
-    }
-
     /// Demands that it has everything, or the newest that is to be had.
     pub(super) fn check_complete(&self, record: &Record) {
         let head = record.head(self.topic, &self.epoch);
-        let newest_is_gone =
-            self.mode == Mode::Latest && !record.must_be_kept(&self.place(head));
+        let newest_is_gone = self.mode == Mode::Latest && !record.must_be_kept(&self.place(head));
         assert!(
             self.is_complete(record) || newest_is_gone,
             "topic {}, mode {:?}: ends at {} of {head}",

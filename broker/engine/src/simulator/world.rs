@@ -14,7 +14,7 @@ use super::summary::Summary;
 use super::trace::Trace;
 use super::wire::Wire;
 use crate::counters::ShardCounters;
-use crate::shard::{ConnectionKind, ReadOutcome, Shard};
+use crate::shard::{ConnectionKind, ReadOutcome, Shard, StreamOptions};
 use crate::time::Now;
 use crate::topics::{TopicTable, WireForm};
 
@@ -101,14 +101,14 @@ impl World {
         let topic = self.random.index(self.plan.topics.len());
         let burst = self.random.pick(&[1, 1, 2, 5, 30]);
         self.trace.tell(|| format!("publish {burst} on topic {topic}"));
-        self.record.listen([topic]);
         let mut acknowledged = Vec::new();
         for _ in 0..burst {
             let kinds = [PayloadKind::Json, PayloadKind::Text, PayloadKind::Binary];
             let filling = self.random.below(self.plan.payload_bytes_max) as usize;
             let payload = self.record.compose(self.random.pick(&kinds), filling);
             let name = self.record.topic_name(topic);
-            let published = self.table.publish(name, &payload, &self.counters, self.record.now);
+            let published =
+                self.table.publish(name, &payload, None, &self.counters, self.record.now);
             let published = published.expect("a world has few topics and no large messages");
             let (epoch, offset) = (published.epoch.to_string(), published.offset);
             acknowledged.push((payload, Place { topic, epoch, offset }));
@@ -129,7 +129,8 @@ impl World {
 
     fn read_some(&mut self) {
         let is_congested = self.table.is_congested();
-        let readable = |link: &Link| link.wire.pipe().is_readable && !(link.is_paused && is_congested);
+        let readable =
+            |link: &Link| link.wire.pipe().is_readable && !(link.is_paused && is_congested);
         let Some(at) = self.pick_link(readable) else { return };
         let scratch = self.random.pick(&[16, 4_096]);
         self.read(at, scratch);
@@ -137,7 +138,6 @@ impl World {
 
     pub(super) fn read(&mut self, at: usize, scratch: usize) {
         let now = self.record.now;
-        self.record.listen(0..self.plan.topics.len());
         let link = &mut self.links[at];
         let event_loop = &mut self.loops[link.shard];
         event_loop.wake();
@@ -180,7 +180,7 @@ impl World {
         let messages = self.random.pick(&[1, 2, 5, usize::MAX]);
         if self.loops[shard].is_awake() {
             self.trace.tell(|| format!("shard {shard} takes {messages} messages"));
-            self.loops[shard].shard.drain_mailbox(messages);
+            self.loops[shard].shard.drain_mailbox(messages, self.record.now);
         }
     }
 
@@ -252,7 +252,8 @@ impl World {
             WireForm::Raw => {
                 let (topic, mode, since) = client.raw_start(&mut self.random);
                 let name = self.record.topic_name(topic).clone();
-                let kind = ConnectionKind::Raw { topic: name.clone(), since: since.clone(), mode };
+                let options = StreamOptions { mode, ..StreamOptions::default() };
+                let kind = ConnectionKind::Raw { topic: name, since: since.clone(), options };
                 let key = event_loop.shard.open(wire.clone(), &kind, now);
                 let mut session = Session::new(wire.clone(), WireForm::Raw, self.plan.topics.len());
                 session.begin_raw(topic, mode, since, &mut self.record);

@@ -1,10 +1,12 @@
 //! One published message and its frames, each wire form encoded at most once.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use fanfare_protocol::{Codec, MessageHead, Payload, PayloadKind, TopicName};
+use fanfare_protocol::{Codec, MessageHead, Payload, PayloadKind};
 
+use super::topic::Topic;
+use crate::sdk_frame::sdk_frame;
 use crate::time::Now;
 use crate::ws::{FrameBuilder, Opcode};
 
@@ -34,8 +36,7 @@ impl WireForm {
 /// A message with its place in its topic's sequence, shared by rings, mailboxes and outboxes.
 #[derive(Debug)]
 pub struct Message {
-    pub(crate) topic_id: u64,
-    topic: TopicName,
+    topic: Arc<Topic>,
     offset: u64,
     published: Now,
     payload: Payload,
@@ -46,12 +47,7 @@ pub struct Message {
 }
 
 impl Message {
-    pub(crate) fn new(
-        (topic_id, topic): (u64, TopicName),
-        offset: u64,
-        payload: &Payload,
-        published: Now,
-    ) -> Self {
+    pub(crate) fn new(topic: Arc<Topic>, offset: u64, payload: &Payload, published: Now) -> Self {
         let mut frame = FrameBuilder::with_capacity(payload.bytes().len());
         frame.payload().extend_from_slice(payload.bytes());
         let opcode = match payload.kind() {
@@ -61,7 +57,13 @@ impl Message {
         let (raw, payload_at) = frame.finish(opcode);
         let payload = Payload::from_checked(payload.kind(), raw.slice(payload_at..));
         let (json, msgpack) = (OnceLock::new(), OnceLock::new());
-        Self { topic_id, topic, offset, published, payload, raw, json, msgpack }
+        Self { topic, offset, published, payload, raw, json, msgpack }
+    }
+
+    /// The topic that it was published on.
+    #[must_use]
+    pub fn topic(&self) -> &Arc<Topic> {
+        &self.topic
     }
 
     /// Its place in the topic's sequence.
@@ -91,24 +93,20 @@ impl Message {
     pub fn frame(&self, form: WireForm) -> &Bytes {
         match form {
             WireForm::Raw => &self.raw,
-            WireForm::Sdk(Codec::Json) => {
-                self.json.get_or_init(|| self.encode(Codec::Json, Opcode::Text))
-            }
-            WireForm::Sdk(Codec::MsgPack) => {
-                self.msgpack.get_or_init(|| self.encode(Codec::MsgPack, Opcode::Binary))
+            WireForm::Sdk(codec @ Codec::Json) => self.json.get_or_init(|| self.encode(codec)),
+            WireForm::Sdk(codec @ Codec::MsgPack) => {
+                self.msgpack.get_or_init(|| self.encode(codec))
             }
         }
     }
 
-    fn encode(&self, codec: Codec, opcode: Opcode) -> Bytes {
+    fn encode(&self, codec: Codec) -> Bytes {
         const ENVELOPE_BYTES: usize = 64;
-        let topic = self.topic.as_str();
+        let topic = self.topic.name().as_str();
         let capacity = ENVELOPE_BYTES + topic.len() + self.payload_len();
-        let mut frame = FrameBuilder::with_capacity(capacity);
         // On one node offsets are dense, so the message before is always `offset - 1`.
         let head = MessageHead { topic, offset: self.offset, prev: None };
-        head.encode(codec, &self.payload, frame.payload());
-        frame.finish(opcode).0
+        sdk_frame(codec, capacity, |out| head.encode(codec, &self.payload, out))
     }
 }
 
@@ -118,8 +116,7 @@ mod tests {
     use fanfare_protocol::{MessagePush, ServerFrame};
 
     fn message(payload: &Payload) -> Message {
-        let topic = TopicName::new("stocks.A").unwrap();
-        Message::new((1, topic), 58, payload, Now::default())
+        Message::new(Topic::lone(1, "stocks.A"), 58, payload, Now::default())
     }
 
     #[test]

@@ -5,14 +5,26 @@
 #[cfg(any(test, feature = "simulator"))]
 mod audit;
 mod epoch;
+mod history;
+mod interest;
+mod keys;
 mod message;
+mod patterns;
+mod presence;
+mod ring;
 mod table;
 mod topic;
 
 pub use epoch::Epoch;
+pub use history::HistoryPage;
 pub use message::{Message, WireForm};
+pub use presence::{MemberId, PresenceSnapshot};
 pub use table::{PublishError, Published, TopicTable};
-pub use topic::{Topic, TopicSnapshot};
+pub use topic::Topic;
 
-pub(crate) use table::JoinError;
+#[cfg(all(test, feature = "shuttle"))]
+pub(crate) use interest::Joined;
+pub(crate) use interest::{Join, JoinError};
+pub(crate) use patterns::PatternTree;
+pub(crate) use presence::{MemberName, PresenceUpdate, member};
 pub(crate) use topic::CatchUp;

@@ -1,6 +1,6 @@
 //! The topic table of a node: topics by name in lock stripes, and publishing into mailboxes.
 //!
-//! Lock order: stripe, then topic. Mailboxes are pushed to under the topic's lock, so that every
+//! Lock order: stripe, then patterns or topic, then changed presence. Mailboxes are pushed to under the topic's lock, so that every
 //! shard sees a topic's messages in the order of their offsets.
 
 use std::collections::HashMap;
@@ -9,14 +9,17 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
-use fanfare_protocol::{Mode, Payload, Position, TopicName};
+use fanfare_protocol::{Mode, Payload, TopicName};
 
 use super::epoch::{Epoch, EpochSource};
-use super::topic::{CatchUp, Joined, Topic, TopicSnapshot};
+use super::interest::{ChangedPresence, JoinError, PatternShards};
+use super::patterns::PatternTree;
+use super::topic::{CatchUp, Topic};
 use crate::counters::ShardCounters;
 use crate::fault::{Fault, planted};
 use crate::limits::Limits;
-use crate::mailbox::Mailbox;
+use crate::mailbox::{Mail, Mailbox};
+use crate::shard::OutboxTotals;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, RwLock};
 use crate::time::Now;
@@ -30,7 +33,11 @@ type Stripe = RwLock<HashMap<TopicName, Arc<Topic>>>;
 /// All topics of a node, shared by its shards.
 #[derive(Debug)]
 pub struct TopicTable {
-    stripes: Box<[CachePadded<Stripe>]>,
+    pub(super) stripes: Box<[CachePadded<Stripe>]>,
+    /// The patterns that shards subscribe to.
+    pub(super) patterns: RwLock<PatternTree<PatternShards>>,
+    pub(super) presence: Mutex<ChangedPresence>,
+    outbox_totals: OutboxTotals,
     hasher: RandomState,
     mailboxes: Box<[Arc<Mailbox>]>,
     limits: Arc<Limits>,
@@ -48,6 +55,8 @@ pub struct Published {
     pub epoch: Epoch,
     /// The message's place in it.
     pub offset: u64,
+    /// Whether this is where it was put earlier, by a publish with the same key.
+    pub duplicate: bool,
 }
 
 /// Why a message was not taken.
@@ -62,20 +71,15 @@ pub enum PublishError {
     TooManyTopics(usize),
 }
 
-/// Why a subscription could not start.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum JoinError {
-    /// The node has as many topics as it may.
-    #[error("the node has {0} topics, the most allowed; this would be a new one")]
-    TooManyTopics(usize),
-}
-
 impl TopicTable {
     /// An empty table over the shards' mailboxes. `seed` should be random: epochs follow from it.
     #[must_use]
     pub fn new(mailboxes: Vec<Arc<Mailbox>>, limits: Arc<Limits>, seed: u64) -> Self {
         Self {
             stripes: (0..STRIPES).map(|_| CachePadded::new(Stripe::default())).collect(),
+            patterns: RwLock::default(),
+            presence: Mutex::default(),
+            outbox_totals: OutboxTotals::new(mailboxes.len()),
             hasher: RandomState::new(),
             mailboxes: mailboxes.into(),
             limits,
@@ -111,6 +115,11 @@ impl TopicTable {
         &self.mailboxes
     }
 
+    /// What the shards' outboxes hold.
+    pub(crate) fn outbox_totals(&self) -> &OutboxTotals {
+        &self.outbox_totals
+    }
+
     /// Whether some shard has so much mail that publishers should wait.
     #[must_use]
     pub fn is_congested(&self) -> bool {
@@ -123,12 +132,16 @@ impl TopicTable {
     /// Publishes `payload` on the topic `name`. Counts into `counters`, which must be the calling
     /// thread's own.
     ///
+    /// `key`: if a recent message of the topic was published with the same one, nothing is
+    /// published and the earlier message's place is told.
+    ///
     /// # Errors
     /// [`PublishError`]; nothing was published.
     pub fn publish(
         &self,
         name: &TopicName,
         payload: &Payload,
+        key: Option<&str>,
         counters: &ShardCounters,
         now: Now,
     ) -> Result<Published, PublishError> {
@@ -139,8 +152,8 @@ impl TopicTable {
         loop {
             let topic = self
                 .get_or_create(name)
-                .map_err(|JoinError::TooManyTopics(max)| PublishError::TooManyTopics(max))?;
-            if let Some(published) = self.publish_on(&topic, payload, counters, now) {
+                .map_err(|_| PublishError::TooManyTopics(self.limits.topics_max))?;
+            if let Some(published) = self.publish_on(&topic, payload, key, counters, now) {
                 return Ok(published);
             }
         }
@@ -149,8 +162,9 @@ impl TopicTable {
     /// Publishes on a topic at hand; `None` if it was retired in the meantime.
     pub(crate) fn publish_on(
         &self,
-        topic: &Topic,
+        topic: &Arc<Topic>,
         payload: &Payload,
+        key: Option<&str>,
         counters: &ShardCounters,
         now: Now,
     ) -> Option<Published> {
@@ -158,19 +172,29 @@ impl TopicTable {
         if state.retired && !planted(Fault::PublishOnRetired) {
             return None;
         }
+        let epoch = topic.epoch();
+        let earlier = key.and_then(|key| state.keys.as_ref()?.find(key));
+        if let Some(offset) = earlier {
+            return Some(Published { epoch, offset, duplicate: true });
+        }
         let message = topic.append(&mut state, payload, now);
         if planted(Fault::PushOutsideLock) {
             drop(state);
             state = topic.lock();
         }
         let subscribers = state.subscriber_count();
-        for (mailbox, _) in self.mailboxes.iter().zip(&state.subscribers).filter(|(_, n)| **n > 0) {
-            mailbox.push(message.clone());
+        let wanting = self.mailboxes.iter().zip(&state.interest).filter(|(_, n)| n.is_some());
+        for (mailbox, _) in wanting {
+            mailbox.push(Mail::Message(message.clone()));
         }
         let offset = message.offset();
-        let kept = self.history_bytes();
-        let room = self.limits.history_total_bytes_max.saturating_sub(kept);
-        let change = state.keep(message, &self.limits, room);
+        let room = self.limits.history_total_bytes_max.saturating_sub(self.history_bytes());
+        let mut change = state.ring.keep(message, &topic.options, room);
+        if let Some(key) = key {
+            let room = room.saturating_add_signed(-change);
+            let keys = state.keys.get_or_insert_default();
+            change += keys.insert((key, offset), &self.limits, room, now);
+        }
         if planted(Fault::CountHistoryLate) {
             drop(state);
             self.history_bytes.fetch_add(change as usize, Ordering::Relaxed);
@@ -182,40 +206,7 @@ impl TopicTable {
         counters.messages_in.add(1);
         counters.message_in_bytes.add(payload.bytes().len() as u64);
         counters.fanout.record(subscribers);
-        Some(Published { epoch: topic.epoch(), offset })
-    }
-
-    /// Counts one more subscriber of `name` on shard `shard`, and tells the offset after which it
-    /// will get every message through the shard's mailbox.
-    ///
-    /// `since`: whether everything after this position is still kept is decided in the same
-    /// moment.
-    pub(crate) fn join(
-        &self,
-        name: &TopicName,
-        shard: usize,
-        since: Option<&Position>,
-    ) -> Result<Joined, JoinError> {
-        loop {
-            let topic = self.get_or_create(name)?;
-            let mut state = topic.lock();
-            if state.retired && !planted(Fault::JoinRetired) {
-                continue;
-            }
-            let head = state.head();
-            if planted(Fault::ReadHeadBeforeJoin) {
-                drop(state);
-                state = topic.lock();
-            }
-            state.subscribers[shard] += 1;
-            // Under the topic's lock nobody pushes its messages, so an empty mailbox holds none.
-            let has_older_mail = !self.mailboxes[shard].is_empty();
-            let can_recover = since.is_some_and(|since| {
-                topic.epoch().to_string() == since.epoch && state.holds_all_after(since.offset)
-            });
-            drop(state);
-            return Ok(Joined { topic, head, has_older_mail, can_recover });
-        }
+        Some(Published { epoch, offset, duplicate: false })
     }
 
     /// What a subscriber on shard `shard` that has everything up to `after` gets next, at most
@@ -229,21 +220,10 @@ impl TopicTable {
         bytes_max: usize,
     ) -> CatchUp {
         let state = topic.lock();
-        let has_older_mail = !self.mailboxes[shard].is_empty();
+        let has_older_mail = self.has_mail(shard);
         match mode {
             Mode::All => state.all_after(after, bytes_max, has_older_mail),
             Mode::Latest => state.newest_after(after, has_older_mail),
-        }
-    }
-
-    /// Counts one subscriber less.
-    pub(crate) fn leave(&self, topic: &Topic, shard: usize) {
-        let mut state = topic.lock();
-        state.subscribers[shard] -= 1;
-        let idle = state.is_idle();
-        drop(state);
-        if idle {
-            self.retire_if_idle(topic.name());
         }
     }
 
@@ -252,11 +232,9 @@ impl TopicTable {
         self.stripe(name).read().get(name).map(|topic| topic.id)
     }
 
-    /// The newest messages of a topic, at most `limit`; `None` if there is no such topic.
-    #[must_use]
-    pub fn snapshot(&self, name: &TopicName, limit: usize) -> Option<TopicSnapshot> {
-        let topic = self.stripe(name).read().get(name).cloned()?;
-        Some(topic.snapshot(limit))
+    /// The topic `name`, if it is in the table.
+    pub(super) fn find(&self, name: &TopicName) -> Option<Arc<Topic>> {
+        self.stripe(name).read().get(name).cloned()
     }
 
     /// Drops old messages and idle topics in the next few stripes. Called now and then by any
@@ -269,7 +247,7 @@ impl TopicTable {
         let topics: Vec<Arc<Topic>> = stripe.read().values().cloned().collect();
         for topic in topics {
             let mut state = topic.lock();
-            let freed = state.expire(&self.limits, now);
+            let freed = state.expire(&topic.options, &self.limits, now);
             let idle = state.is_idle();
             drop(state);
             self.history_bytes.fetch_sub(freed, Ordering::Relaxed);
@@ -289,7 +267,7 @@ impl TopicTable {
         &self.stripes[self.hasher.hash_one(name) as usize % STRIPES]
     }
 
-    fn get_or_create(&self, name: &TopicName) -> Result<Arc<Topic>, JoinError> {
+    pub(super) fn get_or_create(&self, name: &TopicName) -> Result<Arc<Topic>, JoinError> {
         let stripe = self.stripe(name);
         if let Some(topic) = stripe.read().get(name) {
             return Ok(topic.clone());
@@ -304,13 +282,15 @@ impl TopicTable {
             return Err(JoinError::TooManyTopics(self.limits.topics_max));
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let topic =
-            Arc::new(Topic::new(id, name.clone(), self.epochs.next(), self.mailboxes.len()));
+        let options = self.limits.namespaces.of(name.as_str()).clone();
+        let interest = self.interest_in(name);
+        let topic = Topic::new(id, name.clone(), self.epochs.next(), options, interest);
+        let topic = Arc::new(topic);
         topics.insert(name.clone(), topic.clone());
         Ok(topic)
     }
 
-    fn retire_if_idle(&self, name: &TopicName) {
+    pub(super) fn retire_if_idle(&self, name: &TopicName) {
         let mut topics = self.stripe(name).write();
         let Some(topic) = topics.get(name).cloned() else { return };
         let mut state = topic.lock();
@@ -324,4 +304,4 @@ impl TopicTable {
 
 #[cfg(test)]
 #[path = "table_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -1,37 +1,52 @@
 //! The table's promises: one order, bounded memory, honest epochs.
 
+use super::super::interest::{Join, Joined};
 use super::*;
 
-fn table(shards: usize, change: impl FnOnce(&mut Limits)) -> TopicTable {
+pub(in crate::topics) fn table(shards: usize, change: impl FnOnce(&mut Limits)) -> TopicTable {
     let mut limits = Limits::default();
     change(&mut limits);
     let mailboxes = (0..shards).map(|_| Arc::new(Mailbox::new(|| {}))).collect();
     TopicTable::new(mailboxes, Arc::new(limits), 7)
 }
 
-fn name(text: &str) -> TopicName {
+pub(in crate::topics) fn name(text: &str) -> TopicName {
     TopicName::new(text).unwrap()
 }
 
-fn publish(table: &TopicTable, topic: &str, body: &str, ms: u64) -> Published {
+pub(in crate::topics) fn publish(
+    table: &TopicTable,
+    topic: &str,
+    body: &str,
+    ms: u64,
+) -> Published {
     let counters = ShardCounters::default();
-    table.publish(&name(topic), &Payload::text(body), &counters, Now::from_ms(ms)).unwrap()
+    table.publish(&name(topic), &Payload::text(body), None, &counters, Now::from_ms(ms)).unwrap()
+}
+
+fn join(table: &TopicTable, topic: &str, shard: usize) -> Result<Joined, JoinError> {
+    table.join(&name(topic), &Join { shard, ..Join::default() })
 }
 
 fn drain(table: &TopicTable, shard: usize) -> Vec<u64> {
-    std::iter::from_fn(|| table.mailboxes()[shard].pop()).map(|m| m.offset()).collect()
+    let mail = std::iter::from_fn(|| table.mailboxes()[shard].pop());
+    mail.filter_map(|mail| match mail {
+        Mail::Message(message) => Some(message.offset()),
+        Mail::Presence(_) => None,
+    })
+    .collect()
 }
 
 #[test]
 fn a_message_goes_only_to_shards_with_subscribers_and_offsets_are_dense() {
     let table = table(3, |_| {});
     assert_eq!(publish(&table, "a", "before", 0).offset, 1);
-    let joined = table.join(&name("a"), 1, None).unwrap();
+    let joined = join(&table, "a", 1).unwrap();
     assert_eq!(joined.head, 1);
-    table.join(&name("a"), 2, None).unwrap();
+    join(&table, "a", 2).unwrap();
     publish(&table, "a", "x", 0);
     publish(&table, "b", "other topic", 0);
-    table.leave(&joined.topic, 1);
+    table.leave(&joined.topic, 1, 0, false);
     publish(&table, "a", "y", 0);
     assert!(drain(&table, 0).is_empty());
     assert_eq!(drain(&table, 1), [2]);
@@ -42,7 +57,7 @@ fn a_message_goes_only_to_shards_with_subscribers_and_offsets_are_dense() {
 fn concurrent_publishers_give_every_shard_the_same_order() {
     let table = table(2, |_| {});
     for shard in 0..2 {
-        table.join(&name("a"), shard, None).unwrap();
+        join(&table, "a", shard).unwrap();
     }
     std::thread::scope(|scope| {
         for _ in 0..4 {
@@ -61,15 +76,15 @@ fn concurrent_publishers_give_every_shard_the_same_order() {
 #[test]
 fn a_ring_keeps_the_newest_within_messages_bytes_and_age() {
     let table = table(1, |l| {
-        l.history_messages_max = 3;
-        l.history_bytes_max = 2_000;
-        l.history_age_ms = 1_000;
+        l.namespaces.default_mut().history_messages = 3;
+        l.namespaces.default_mut().history_bytes = 2_000;
+        l.namespaces.default_mut().history_age_ms = 1_000;
     });
     for ms in 0..5 {
         publish(&table, "a", "x", ms);
     }
     let offsets = |limit| {
-        let snapshot = table.snapshot(&name("a"), limit).unwrap();
+        let snapshot = table.history(&name("a"), None, limit).unwrap();
         (snapshot.head, snapshot.messages.iter().map(|m| m.offset()).collect::<Vec<_>>())
     };
     assert_eq!(offsets(10), (5, vec![3, 4, 5]));
@@ -95,7 +110,7 @@ fn all_rings_together_stay_within_the_nodes_budget() {
 
 #[test]
 fn an_idle_topic_is_forgotten_and_comes_back_under_another_epoch() {
-    let table = table(1, |l| l.history_age_ms = 10);
+    let table = table(1, |l| l.namespaces.default_mut().history_age_ms = 10);
     let first = publish(&table, "a", "x", 0);
     assert_eq!(table.topic_count(), 1);
     (0..STRIPES).for_each(|_| table.sweep(Now::from_ms(100)));
@@ -107,11 +122,11 @@ fn an_idle_topic_is_forgotten_and_comes_back_under_another_epoch() {
 
 #[test]
 fn a_subscriber_holds_its_topic_even_when_nothing_is_kept() {
-    let table = table(1, |l| l.history_messages_max = 0);
-    let joined = table.join(&name("a"), 0, None).unwrap();
+    let table = table(1, |l| l.namespaces.default_mut().history_messages = 0);
+    let joined = join(&table, "a", 0).unwrap();
     (0..STRIPES).for_each(|_| table.sweep(Now::from_ms(1_000_000)));
     assert_eq!(publish(&table, "a", "x", 0).epoch, joined.topic.epoch());
-    table.leave(&joined.topic, 0);
+    table.leave(&joined.topic, 0, 0, false);
     assert_eq!(table.topic_count(), 0);
 }
 
@@ -125,10 +140,10 @@ fn limits_are_told_with_their_numbers() {
     publish(&table, "b", "x", 0);
     let counters = ShardCounters::default();
     let now = Now::default();
-    let third = table.publish(&name("c"), &Payload::text("x"), &counters, now);
+    let third = table.publish(&name("c"), &Payload::text("x"), None, &counters, now);
     assert_eq!(third, Err(PublishError::TooManyTopics(2)));
-    assert!(table.join(&name("c"), 0, None).is_err());
-    let big = table.publish(&name("a"), &Payload::text("x".repeat(201)), &counters, now);
+    assert!(join(&table, "c", 0).is_err());
+    let big = table.publish(&name("a"), &Payload::text("x".repeat(201)), None, &counters, now);
     assert_eq!(big, Err(PublishError::TooBig(201, 200)));
     assert_eq!(counters.messages_in.get(), 0);
 }

@@ -1,14 +1,17 @@
-//! One topic: its sequence, its ring of recent messages, and how many subscribers each shard has.
+//! One topic: its sequence, what is kept of it, and which shards want its messages.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use fanfare_protocol::{Payload, TopicName};
 use smallvec::SmallVec;
 
 use super::epoch::Epoch;
+use super::keys::RecentKeys;
 use super::message::Message;
+use super::presence::Presence;
+use super::ring::Ring;
 use crate::limits::Limits;
+use crate::namespace::NamespaceOptions;
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::Now;
 
@@ -19,6 +22,7 @@ pub struct Topic {
     pub(crate) id: u64,
     name: TopicName,
     epoch: Epoch,
+    pub(crate) options: Arc<NamespaceOptions>,
     state: Mutex<TopicState>,
 }
 
@@ -26,24 +30,31 @@ pub struct Topic {
 pub(super) struct TopicState {
     /// The offset of the newest message; 0 before the first.
     head: u64,
-    ring: VecDeque<Arc<Message>>,
-    ring_bytes: usize,
-    /// Subscribers by shard.
-    pub(super) subscribers: SmallVec<[u32; 4]>,
+    pub(super) ring: Ring,
+    /// Which shards want the topic's messages.
+    pub(super) interest: SmallVec<[ShardInterest; 2]>,
+    /// `None` while no recent message has a key, which is nearly always.
+    pub(super) keys: Option<Box<RecentKeys>>,
+    /// `None` where the namespace has no presence, or nobody is there.
+    pub(super) presence: Option<Box<Presence>>,
     /// Out of the table: whoever still holds it must look the name up again.
     pub(super) retired: bool,
 }
 
-/// What a new subscriber learns under the topic's lock.
-#[derive(Debug)]
-pub(crate) struct Joined {
-    pub(crate) topic: Arc<Topic>,
-    /// The topic's newest offset; everything after it comes through the mailbox.
-    pub(crate) head: u64,
-    /// Whether messages up to `head` may still wait in the shard's mailbox.
-    pub(crate) has_older_mail: bool,
-    /// Whether everything after the position that was asked for is still kept.
-    pub(crate) can_recover: bool,
+/// Why a shard wants a topic's messages.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ShardInterest {
+    /// Subscriptions to the topic by name.
+    pub(super) by_name: u32,
+    /// Whether a pattern that the shard subscribes to matches. Unlike subscribers by name it does
+    /// not hold the topic in the table.
+    pub(super) by_pattern: bool,
+}
+
+impl ShardInterest {
+    pub(super) fn is_some(self) -> bool {
+        self.by_name > 0 || self.by_pattern
+    }
 }
 
 /// What a subscriber that is behind gets from the ring.
@@ -60,34 +71,31 @@ pub(crate) struct CatchUp {
     pub(crate) has_older_mail: bool,
 }
 
-/// A topic's newest messages at one moment.
-#[derive(Clone, Debug)]
-pub struct TopicSnapshot {
-    /// The life of the sequence.
-    pub epoch: Epoch,
-    /// The offset of the newest message.
-    pub head: u64,
-    /// The newest messages that are kept, oldest first.
-    pub messages: Vec<Arc<Message>>,
-}
-
-/// What a message costs in a ring beside its payload: its record, its frames' overhead, its slot.
-const MESSAGE_OVERHEAD_BYTES: usize = 256;
-
-fn cost(message: &Message) -> usize {
-    message.payload_len() + MESSAGE_OVERHEAD_BYTES
-}
-
 impl Topic {
-    pub(super) fn new(id: u64, name: TopicName, epoch: Epoch, shards: usize) -> Self {
+    pub(super) fn new(
+        id: u64,
+        name: TopicName,
+        epoch: Epoch,
+        options: Arc<NamespaceOptions>,
+        interest: SmallVec<[ShardInterest; 2]>,
+    ) -> Self {
         let state = TopicState {
             head: 0,
-            ring: VecDeque::new(),
-            ring_bytes: 0,
-            subscribers: SmallVec::from_elem(0, shards),
+            ring: Ring::default(),
+            interest,
+            keys: None,
+            presence: None,
             retired: false,
         };
-        Self { id, name, epoch, state: Mutex::new(state) }
+        Self { id, name, epoch, options, state: Mutex::new(state) }
+    }
+
+    /// A topic outside of any table.
+    #[cfg(test)]
+    pub(crate) fn lone(id: u64, name: &str) -> Arc<Self> {
+        let name = TopicName::new(name).unwrap();
+        let epoch = super::epoch::EpochSource::new(id).next();
+        Arc::new(Self::new(id, name, epoch, Arc::default(), SmallVec::new()))
     }
 
     /// The topic's name.
@@ -102,26 +110,25 @@ impl Topic {
         self.epoch
     }
 
+    /// Whether it is out of the table.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.lock().retired
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, TopicState> {
         self.state.lock()
     }
 
-    /// Gives `payload` the next place in the sequence.
+    /// Gives `payload` the next place in the sequence. The message holds its topic and the ring
+    /// holds the message; a topic leaves the table only with an empty ring, so none is leaked.
     pub(super) fn append(
-        &self,
+        self: &Arc<Self>,
         state: &mut TopicState,
         payload: &Payload,
         now: Now,
     ) -> Arc<Message> {
         state.head += 1;
-        Arc::new(Message::new((self.id, self.name.clone()), state.head, payload, now))
-    }
-
-    pub(super) fn snapshot(&self, limit: usize) -> TopicSnapshot {
-        let state = self.lock();
-        let skip = state.ring.len().saturating_sub(limit);
-        let messages = state.ring.iter().skip(skip).cloned().collect();
-        TopicSnapshot { epoch: self.epoch, head: state.head, messages }
+        Arc::new(Message::new(self.clone(), state.head, payload, now))
     }
 }
 
@@ -137,17 +144,15 @@ impl TopicState {
 
     /// The offset of the oldest message that is kept; one past the head if none is.
     fn oldest(&self) -> u64 {
-        self.ring.front().map_or(self.head + 1, |message| message.offset())
+        self.ring.oldest_offset().unwrap_or(self.head + 1)
     }
 
     /// What follows `after`: messages of at most `bytes_max` together, but one at least.
     pub(super) fn all_after(&self, after: u64, bytes_max: usize, has_older_mail: bool) -> CatchUp {
         let oldest = self.oldest();
         let missed = (after + 1 < oldest).then(|| (after + 1, oldest - 1));
-        // On one node offsets are dense, so a place in the ring follows from the offset.
-        let skip = (after + 1).saturating_sub(oldest) as usize;
         let mut bytes = 0;
-        let fitting = self.ring.iter().skip(skip).take_while(|message| {
+        let fitting = self.ring.after(after).take_while(|message| {
             let fits = bytes < bytes_max;
             bytes += message.payload_len();
             fits
@@ -163,7 +168,7 @@ impl TopicState {
 
     /// The newest message, if it comes after `after` and is kept.
     pub(super) fn newest_after(&self, after: u64, has_older_mail: bool) -> CatchUp {
-        let newest = self.ring.back().filter(|message| message.offset() > after);
+        let newest = self.ring.newest().filter(|message| message.offset() > after);
         CatchUp {
             missed: None,
             messages: newest.cloned().into_iter().collect(),
@@ -174,53 +179,31 @@ impl TopicState {
         }
     }
 
+    /// Subscriptions by name on the whole node.
     pub(super) fn subscriber_count(&self) -> u64 {
-        self.subscribers.iter().map(|&count| u64::from(count)).sum()
+        self.interest.iter().map(|shard| u64::from(shard.by_name)).sum()
     }
 
-    /// Keeps `message` and drops what the limits no longer allow; the change in kept bytes.
-    /// `room`: what the node's budget still has.
-    pub(super) fn keep(&mut self, message: Arc<Message>, limits: &Limits, room: usize) -> isize {
-        let before = self.ring_bytes as isize;
-        self.ring_bytes += cost(&message);
-        self.ring.push_back(message);
-        let budget = limits.history_bytes_max.min(room.saturating_add(before as usize));
-        while self.ring.len() > limits.history_messages_max || self.ring_bytes > budget {
-            self.drop_oldest();
+    /// Drops what has grown too old; the bytes that were freed.
+    pub(super) fn expire(
+        &mut self,
+        options: &NamespaceOptions,
+        limits: &Limits,
+        now: Now,
+    ) -> usize {
+        let mut freed = self.ring.expire(options, now);
+        if let Some(keys) = self.keys.as_deref_mut() {
+            freed += keys.expire(limits, now);
+            self.keys.take_if(|keys| keys.is_empty());
         }
-        self.ring_bytes as isize - before
+        self.presence.take_if(|presence| presence.is_empty());
+        freed
     }
 
-    /// Drops messages older than the limit; the bytes that were freed.
-    pub(super) fn expire(&mut self, limits: &Limits, now: Now) -> usize {
-        let before = self.ring_bytes;
-        let oldest_ms = now.ms().saturating_sub(limits.history_age_ms);
-        while self.ring.front().is_some_and(|message| message.published().ms() < oldest_ms) {
-            self.drop_oldest();
-        }
-        if self.ring.is_empty() {
-            self.ring = VecDeque::new();
-        }
-        before - self.ring_bytes
-    }
-
+    /// Whether nothing would be lost if the topic were forgotten.
     pub(super) fn is_idle(&self) -> bool {
-        self.ring.is_empty() && self.subscribers.iter().all(|&count| count == 0)
-    }
-
-    /// Panics unless the ring agrees with its counts; the bytes that it holds.
-    #[cfg(any(test, feature = "simulator"))]
-    pub(super) fn audit(&self) -> usize {
-        let bytes: usize = self.ring.iter().map(|message| cost(message)).sum();
-        assert_eq!(self.ring_bytes, bytes, "the bytes of a ring");
-        assert!(!self.retired, "a topic in the table is in use");
-        bytes
-    }
-
-    fn drop_oldest(&mut self) {
-        match self.ring.pop_front() {
-            Some(message) => self.ring_bytes -= cost(&message),
-            None => self.ring_bytes = 0,
-        }
+        self.ring.is_empty()
+            && self.keys.is_none()
+            && self.interest.iter().all(|shard| shard.by_name == 0)
     }
 }

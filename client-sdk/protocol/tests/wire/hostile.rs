@@ -6,7 +6,7 @@ use fanfare_protocol::limits::{
     COMMANDS_PER_FRAME_MAX, ERROR_DETAIL_CHARS_MAX, PAYLOAD_DEPTH_MAX, TOKEN_BYTES_MAX,
 };
 use fanfare_protocol::{
-    Codec, Command, ErrorCode, ErrorReply, Event, FrameError, Payload, ServerFrame,
+    Codec, Command, ErrorCode, ErrorReply, Event, FrameError, Payload, ReplyBody, ServerFrame,
 };
 
 /// As deep as the default message limit lets a frame be.
@@ -67,8 +67,18 @@ fn deep_nesting_in_json_is_refused_wherever_it_stands() {
     for deep in [json_arrays(DEEP), json_objects(DEEP / 6)] {
         let publish = format!(r#"{{"id":1,"publish":{{"topic":"a","data":{deep}}}}}"#);
         assert_eq!(code(Codec::Json, publish.as_bytes()), ErrorCode::BadRequest);
-        for fields in [r#""topic""#, r#""topic":"a","since""#, r#""topic":"a","mode""#] {
-            let field = format!(r#"{{"id":1,"subscribe":{{{fields}:{deep}}}}}"#);
+        for fields in [
+            r#"subscribe":{"topic""#,
+            r#"subscribe":{"topic":"a","since""#,
+            r#"subscribe":{"topic":"a","mode""#,
+            r#"subscribe":{"topic":"a","max_rate""#,
+            r#"subscribe":{"topic":"a","snapshot""#,
+            r#"publish":{"topic":"a","data":1,"key""#,
+            r#"history":{"topic":"a","after""#,
+            r#"history":{"topic":"a","limit""#,
+            r#"presence":{"topic":"a","limit""#,
+        ] {
+            let field = format!(r#"{{"id":1,"{fields}:{deep}}}}}"#);
             assert_eq!(code(Codec::Json, field.as_bytes()), ErrorCode::BadRequest);
         }
         let fields = format!(r#"{{"id":1,"connect":{deep}}}"#);
@@ -80,7 +90,9 @@ fn deep_nesting_in_json_is_refused_wherever_it_stands() {
         }
         assert_eq!(Payload::json(deep.clone()), None);
         let gap = format!(r#"{{"event":"gap","topic":"a","epoch":"e","from":1,"to":{deep}}}"#);
-        for frame in [deep.clone(), format!(r#"{{"id":1,"connect":{deep}}}"#), gap] {
+        let heads = format!(r#"{{"event":"ping","heads":{deep}}}"#);
+        let page = format!(r#"{{"id":1,"history":{{"messages":{deep}}}}}"#);
+        for frame in [deep.clone(), format!(r#"{{"id":1,"connect":{deep}}}"#), gap, heads, page] {
             assert!(ServerFrame::decode(Codec::Json, frame.as_bytes()).is_err());
         }
     }
@@ -100,11 +112,17 @@ fn deep_nesting_in_messagepack_is_refused_wherever_it_stands() {
             ("subscribe", "topic"),
             ("subscribe", "since"),
             ("subscribe", "mode"),
+            ("subscribe", "max_rate"),
+            ("subscribe", "snapshot"),
+            ("history", "after"),
+            ("history", "limit"),
+            ("presence", "limit"),
             ("connect", "token"),
+            ("connect", "name"),
         ] {
             let topic = [0xa1, b'a'];
             let mut fields = vec![(field, &deep[..])];
-            if name == "publish" || field == "since" || field == "mode" {
+            if name != "connect" && field != "topic" {
                 fields.insert(0, ("topic", &topic));
             }
             let frame = msgpack_command(name, &fields);
@@ -131,8 +149,9 @@ fn deep_nesting_in_messagepack_is_refused_wherever_it_stands() {
 
 #[test]
 fn a_payload_at_the_depth_limit_passes_through_both_codecs() {
-    let deepest = json_objects(PAYLOAD_DEPTH_MAX);
-    let push = crate::values::message(1, Some(0), Payload::json(deepest).unwrap());
+    let deepest = Payload::json(json_objects(PAYLOAD_DEPTH_MAX)).unwrap();
+    let push = crate::values::message(1, Some(0), deepest.clone());
+    let page = crate::values::page_of(deepest);
     for codec in Codec::ALL {
         let mut frame = Vec::new();
         push.encode(codec, &mut frame);
@@ -141,6 +160,35 @@ fn a_payload_at_the_depth_limit_passes_through_both_codecs() {
             Ok(ServerFrame::Message(push.clone())),
             "{codec:?}"
         );
+        let mut frame = Vec::new();
+        page.encode(codec, &mut frame);
+        let decoded = ServerFrame::decode(codec, &frame);
+        assert_eq!(decoded, Ok(ServerFrame::Reply(page.clone())), "{codec:?}");
+    }
+}
+
+#[test]
+fn json_in_a_page_of_history_stands_there_as_it_was_published() {
+    let text = r#"{ "p" : 1.50,"e":"\u00e9" }"#;
+    let page = crate::values::page_of(Payload::json(text).unwrap());
+    let mut frame = Vec::new();
+    page.encode(Codec::Json, &mut frame);
+    assert!(String::from_utf8(frame).unwrap().contains(text));
+}
+
+#[test]
+fn a_page_of_history_longer_than_a_short_array_comes_back_whole() {
+    for count in [15, 16, 1_000, 70_000] {
+        let mut page = crate::values::page_of(Payload::text("x"));
+        let Ok(ReplyBody::History(body)) = &mut page.result else { panic!("{page:?}") };
+        let message = body.messages[0].clone();
+        body.messages = vec![message; count];
+        for codec in Codec::ALL {
+            let mut frame = Vec::new();
+            page.encode(codec, &mut frame);
+            let decoded = ServerFrame::decode(codec, &frame);
+            assert_eq!(decoded, Ok(ServerFrame::Reply(page.clone())), "{count} in {codec:?}");
+        }
     }
 }
 
@@ -187,6 +235,11 @@ fn no_error_repeats_more_than_a_little_of_its_input() {
         format!(r#"{{"id":1,"subscribe":{{"topic":"a","since":{{{text}:1}}}}}}"#),
         format!(r#"{{"id":1,"publish":{{"topic":"a","base64":{text}}}}}"#),
         format!(r#"{{"id":1,"publish":{{"topic":"a","data":1,{text}:1}}}}"#),
+        format!(r#"{{"id":1,"subscribe":{{"topic":"a","max_rate":{text}}}}}"#),
+        format!(r#"{{"id":1,"publish":{{"topic":"a","data":1,"key":{text}}}}}"#),
+        format!(r#"{{"id":1,"history":{{"topic":"a","limit":{text}}}}}"#),
+        format!(r#"{{"id":1,"presence":{{"topic":"a",{text}:1}}}}"#),
+        format!(r#"{{"id":1,"connect":{{"name":{text}}}}}"#),
     ] {
         for refusal in refusals(Codec::Json, frame.as_bytes()) {
             let message = refusal.unwrap().message;
@@ -202,11 +255,30 @@ fn no_error_repeats_more_than_a_little_of_its_input() {
 }
 
 #[test]
-fn a_mode_that_does_not_exist_is_answered_with_those_that_do() {
-    let frame = br#"{"id":1,"subscribe":{"topic":"a","mode":"newest"}}"#;
-    let message = refusals(Codec::Json, frame).remove(0).unwrap().message;
-    for part in ["`newest`", "`all`", "`latest`"] {
-        assert!(message.contains(part), "{message}");
+fn what_is_not_allowed_is_answered_with_what_is() {
+    for (command, parts) in [
+        (r#""subscribe":{"topic":"a","mode":"newest"}"#, &["`newest`", "`all`", "`latest`"][..]),
+        (r#""subscribe":{"topic":"a","max_rate":3}"#, &["`3`", "1, 2, 5, 10 messages per second"]),
+        (r#""subscribe":{"topic":"a","max_rate":"x"}"#, &["\"x\"", "1, 2, 5, 10"]),
+        (r#""subscribe":{"topic":"a","max_rate":-1}"#, &["`-1`", "1, 2, 5, 10"]),
+        (r#""subscribe":{"topic":"a","max_rate":1,"mode":"all"}"#, &["`max_rate`", "`latest`"]),
+        (
+            r#""subscribe":{"topic":"a.*","since":{"epoch":"e","offset":1}}"#,
+            &["a pattern has no position", "`since`"],
+        ),
+        (r#""subscribe":{"topic":"a.>","presence":true}"#, &["a pattern", "`presence`"]),
+        (r#""publish":{"topic":"a","data":1,"key":""}"#, &["0 bytes", "1 to 128"]),
+        (r#""history":{"topic":"a","limit":1001}"#, &["`1001`", "1 to 1000 messages"]),
+        (r#""history":{"topic":"a","since":1}"#, &["`since`", "`after`"]),
+        (r#""presence":{"topic":"a","limit":0}"#, &["`0`", "1 to 1000 members"]),
+        (r#""connect":{"colour":1}"#, &["`colour`", "`token`", "`name`"]),
+        (r#""dance":{}"#, &["dance", "history, presence"]),
+    ] {
+        let frame = format!(r#"{{"id":1,{command}}}"#);
+        let message = refusals(Codec::Json, frame.as_bytes()).remove(0).unwrap().message;
+        for part in parts {
+            assert!(message.contains(part), "{message} lacks {part}");
+        }
     }
 }
 

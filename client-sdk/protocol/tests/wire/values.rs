@@ -1,9 +1,10 @@
 //! The values of the golden vectors: what each text and each hex string in `vectors/` means.
 
 use fanfare_protocol::{
-    Command, Connect, Connected, ErrorCode, ErrorReply, Event, Gap, MessagePush, Mode, Payload,
-    Position, Publish, Reply, ReplyBody, Request, ServerFrame, Subscribe, Subscribed, Unsubscribe,
-    Unsubscribed,
+    Command, Connect, Connected, Drain, ErrorCode, ErrorReply, Event, Gap, History, HistoryMessage,
+    HistoryPage, Member, MessagePush, Mode, PatternSubscribed, Payload, Ping, Position, Presence,
+    PresenceChange, PresenceList, Publish, Published, Reply, ReplyBody, Request, ServerFrame,
+    Subscribe, Subscribed, Unsubscribe, Unsubscribed,
 };
 
 /// A value with what its vector is for.
@@ -26,7 +27,7 @@ fn command(id: impl Into<Option<u64>>, request: Request) -> Command {
 }
 
 fn connect(token: Option<&str>) -> Request {
-    Request::Connect(Connect { token: token.map(str::to_owned) })
+    Request::Connect(Connect { token: token.map(str::to_owned), name: None })
 }
 
 fn subscribe(topic: &str) -> Request {
@@ -38,11 +39,11 @@ fn position(offset: u64) -> Position {
 }
 
 fn subscribe_with(since: Option<Position>, mode: Option<Mode>) -> Request {
-    Request::Subscribe(Subscribe { topic: "ticks.AAPL".to_owned(), since, mode })
+    Request::Subscribe(Subscribe { since, mode, ..Subscribe::new("ticks.AAPL") })
 }
 
 fn publish(topic: &str, payload: Payload) -> Request {
-    Request::Publish(Publish { topic: topic.to_owned(), payload })
+    Request::Publish(Publish::new(topic, payload))
 }
 
 /// Frames of a client. More than one command is a batch.
@@ -50,7 +51,7 @@ pub(crate) fn commands() -> Vec<Named<Vec<Command>>> {
     let topic = "ticks.AAPL";
     let unsubscribe = Request::Unsubscribe(Unsubscribe { topic: topic.to_owned() });
     let one = |name, description, command| named(name, description, vec![command]);
-    vec![
+    let mut commands = vec![
         one("connect", "Opens the session without a token.", command(1, connect(None))),
         one("connect_token", "Opens the session.", command(1, connect(Some("tok-1")))),
         one("subscribe", "Starts a subscription.", command(2, subscribe(topic))),
@@ -67,7 +68,7 @@ pub(crate) fn commands() -> Vec<Named<Vec<Command>>> {
         ),
         one(
             "subscribe_since_all",
-            "Both options; `all` is the default mode.",
+            "Both options; without a mode the namespace decides.",
             command(6, subscribe_with(Some(position(0)), Some(Mode::All))),
         ),
         one("unsubscribe", "Ends a subscription.", command(4, unsubscribe)),
@@ -103,6 +104,70 @@ pub(crate) fn commands() -> Vec<Named<Vec<Command>>> {
             "Several commands in one frame, pipelined behind connect.",
             vec![command(1, connect(None)), command(2, subscribe("a")), command(3, subscribe("b"))],
         ),
+    ];
+    commands.extend(commands_of_delivery());
+    commands
+}
+
+/// Rates, newest values, patterns, presence, history and keys.
+fn commands_of_delivery() -> Vec<Named<Vec<Command>>> {
+    let topic = "ticks.AAPL".to_owned();
+    let one = |name, description, request| named(name, description, vec![command(1, request)]);
+    let subscribe = |subscribe| Request::Subscribe(subscribe);
+    let named_client = Connect { token: None, name: Some("alice".to_owned()) };
+    let keyed = Publish::new("ticks.AAPL", json("1"));
+    let unsubscribe = Unsubscribe { topic: "ticks.*".to_owned() };
+    let page = History { topic, after: Some(position(41)), limit: Some(100) };
+    vec![
+        one("connect_name", "What presence calls the client.", Request::Connect(named_client)),
+        one(
+            "subscribe_max_rate",
+            "At most 5 messages a second.",
+            subscribe(Subscribe { max_rate: Some(5), ..Subscribe::new("ticks.AAPL") }),
+        ),
+        one(
+            "subscribe_snapshot",
+            "The newest message first, then every one.",
+            subscribe(Subscribe {
+                mode: Some(Mode::All),
+                snapshot: Some(true),
+                ..Subscribe::new("ticks.AAPL")
+            }),
+        ),
+        one(
+            "subscribe_no_snapshot",
+            "Only what is published from now on.",
+            subscribe(Subscribe {
+                mode: Some(Mode::Latest),
+                snapshot: Some(false),
+                ..Subscribe::new("ticks.AAPL")
+            }),
+        ),
+        one(
+            "subscribe_presence",
+            "Presence events too.",
+            subscribe(Subscribe { presence: true, ..Subscribe::new("rooms.lobby") }),
+        ),
+        one("subscribe_pattern", "One level of anything.", subscribe(Subscribe::new("ticks.*"))),
+        one(
+            "subscribe_pattern_rest",
+            "Everything below a level, newest values only.",
+            subscribe(Subscribe { mode: Some(Mode::Latest), ..Subscribe::new("news.*.>") }),
+        ),
+        one("unsubscribe_pattern", "The pattern's text.", Request::Unsubscribe(unsubscribe)),
+        one(
+            "publish_key",
+            "Published once, however often it is sent.",
+            Request::Publish(Publish { key: Some("order-17".to_owned()), ..keyed }),
+        ),
+        one("history", "The newest messages.", Request::History(History::new("ticks.AAPL"))),
+        one("history_after", "The oldest ones behind a position.", Request::History(page)),
+        one("presence", "Who is there.", Request::Presence(Presence::new("rooms.lobby"))),
+        one(
+            "presence_limit",
+            "At most so many of them.",
+            Request::Presence(Presence { limit: Some(1_000), ..Presence::new("rooms.lobby") }),
+        ),
     ]
 }
 
@@ -124,10 +189,15 @@ pub(crate) fn replies() -> Vec<Named<Reply>> {
         message_bytes_max: 65_536,
     };
     let subscribed = |offset, recovered| {
-        ReplyBody::Subscribe(Subscribed { epoch: epoch.clone(), offset, recovered })
+        ReplyBody::Subscribe(Subscribed {
+            epoch: epoch.clone(),
+            offset,
+            recovered,
+            ..Subscribed::default()
+        })
     };
-    let position = Position { epoch: epoch.clone(), offset: 123_457 };
-    vec![
+    let published = Published { epoch: epoch.clone(), offset: 123_457, duplicate: false };
+    let mut replies = vec![
         named("connect", "The session is open.", reply(1, ReplyBody::Connect(connected))),
         named("subscribe", "The subscription is live.", reply(2, subscribed(123_456, false))),
         named("subscribe_new_topic", "Nothing was published yet.", reply(3, subscribed(0, false))),
@@ -137,7 +207,7 @@ pub(crate) fn replies() -> Vec<Named<Reply>> {
             "The subscription has ended.",
             reply(4, ReplyBody::Unsubscribe(Unsubscribed {})),
         ),
-        named("publish", "Where the message stands.", reply(5, ReplyBody::Publish(position))),
+        named("publish", "Where the message stands.", reply(5, ReplyBody::Publish(published))),
         named(
             "error_final",
             "The same command would fail again.",
@@ -148,12 +218,89 @@ pub(crate) fn replies() -> Vec<Named<Reply>> {
             "The same command may succeed later.",
             error(u64::MAX, ErrorCode::Unavailable, "the node is draining"),
         ),
+    ];
+    replies.extend(replies_of_delivery());
+    replies
+}
+
+fn member(connection: &str, name: Option<&str>) -> Member {
+    Member { connection: connection.to_owned(), name: name.map(str::to_owned) }
+}
+
+/// Newest values, patterns, presence, history and keys.
+fn replies_of_delivery() -> Vec<Named<Reply>> {
+    let epoch = "k3f9q2xw".to_owned();
+    let snapshot = Subscribed {
+        epoch: epoch.clone(),
+        offset: 57,
+        recovered: false,
+        mode: Mode::Latest,
+        snapshot: true,
+    };
+    let pattern = |topics, mode| ReplyBody::SubscribePattern(PatternSubscribed { topics, mode });
+    let duplicate = Published { epoch: epoch.clone(), offset: 12, duplicate: true };
+    let page = HistoryPage {
+        epoch,
+        offset: 57,
+        recovered: true,
+        more: true,
+        messages: vec![
+            HistoryMessage { offset: 42, prev: None, payload: json(r#"{"p":187.23}"#) },
+            HistoryMessage { offset: 44, prev: Some(42), payload: Payload::text("halt") },
+            HistoryMessage { offset: 45, prev: None, payload: Payload::binary(vec![0, 255]) },
+        ],
+    };
+    let empty = HistoryPage { recovered: false, more: false, messages: Vec::new(), ..page.clone() };
+    let members = vec![member("5f0c2a91-0-7", Some("alice")), member("5f0c2a91-0-9", None)];
+    let list = PresenceList { count: 3, version: 17, members };
+    vec![
+        named(
+            "subscribe_snapshot",
+            "Message 57 follows, then newer ones as mode `latest` says.",
+            reply(1, ReplyBody::Subscribe(snapshot)),
+        ),
+        named("subscribe_pattern", "123 topics match now.", reply(2, pattern(123, Mode::All))),
+        named(
+            "subscribe_pattern_latest",
+            "None matches yet; the mode is not `all`.",
+            reply(3, pattern(0, Mode::Latest)),
+        ),
+        named(
+            "publish_duplicate",
+            "Where the first message with this key stands.",
+            reply(4, ReplyBody::Publish(duplicate)),
+        ),
+        named("history", "A message of each kind, and more.", reply(5, ReplyBody::History(page))),
+        named("history_empty", "Nothing is kept.", reply(6, ReplyBody::History(empty))),
+        named("presence", "Two of three.", reply(7, ReplyBody::Presence(list))),
+        named(
+            "error_not_enabled",
+            "The namespace does not have it.",
+            error(8, ErrorCode::NotEnabled, "the namespace `ticks` has no presence"),
+        ),
+        named(
+            "error_unknown_topic",
+            "There is no such topic.",
+            error(9, ErrorCode::UnknownTopic, "there is no topic `ticks.AAPL`"),
+        ),
     ]
 }
 
 /// A message on the ten-character topic by which the envelope is measured.
 pub(crate) fn message(offset: u64, prev: Option<u64>, payload: Payload) -> MessagePush {
     MessagePush { topic: "ticks.AAPL".to_owned(), offset, prev, payload }
+}
+
+/// A page of history with this one message.
+pub(crate) fn page_of(payload: Payload) -> Reply {
+    let page = HistoryPage {
+        epoch: "k3f9q2xw".to_owned(),
+        offset: 1,
+        recovered: false,
+        more: false,
+        messages: vec![HistoryMessage { offset: 1, prev: None, payload }],
+    };
+    reply(1, ReplyBody::History(page))
 }
 
 fn gap(from: u64, to: u64) -> ServerFrame {
@@ -164,6 +311,16 @@ fn gap(from: u64, to: u64) -> ServerFrame {
 /// What the broker sends unasked.
 pub(crate) fn pushes() -> Vec<Named<ServerFrame>> {
     let push = |name, description, message| named(name, description, ServerFrame::Message(message));
+    let event = |name, description, event| named(name, description, ServerFrame::Event(event));
+    let heads = [("ticks.AAPL".to_owned(), 123_456), ("news.wire".to_owned(), 12)].into();
+    let change = PresenceChange {
+        topic: "rooms.lobby".to_owned(),
+        version: 18,
+        count: 3,
+        joined: vec![member("5f0c2a91-0-7", Some("alice"))],
+        left: vec!["5f0c2a91-0-3".to_owned()],
+        truncated: false,
+    };
     vec![
         push(
             "message_data",
@@ -188,7 +345,15 @@ pub(crate) fn pushes() -> Vec<Named<ServerFrame>> {
             message(123_456, Some(123_400), json("1")),
         ),
         push("message_offset_max", "The largest offset.", message(u64::MAX, None, json("1"))),
-        named("ping", "The broker is alive.", ServerFrame::Event(Event::Ping)),
+        event("ping", "The broker is alive.", Event::Ping(Ping::default())),
+        event("ping_heads", "So far it has come.", Event::Ping(Ping { heads })),
+        event("presence", "One came, one left.", Event::Presence(change.clone())),
+        event(
+            "presence_truncated",
+            "More came and left than one event names.",
+            Event::Presence(PresenceChange { truncated: true, ..change }),
+        ),
+        event("drain", "The broker will close.", Event::Drain(Drain { window_ms: 15_000 })),
         named("gap", "Messages 42 to 57 are lost.", gap(42, 57)),
         named("gap_of_one", "A gap holds one message at least.", gap(u64::MAX, u64::MAX)),
     ]

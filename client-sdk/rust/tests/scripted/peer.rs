@@ -7,8 +7,8 @@ use fanfare_client::{
     Subscription, Update,
 };
 use fanfare_protocol::{
-    Command, Connected, Event, Gap as GapEvent, MessagePush, Reply, ReplyBody, Request, Subscribe,
-    Subscribed, Unsubscribed,
+    Command, Connected, Event, Gap as GapEvent, MessagePush, Ping, Published, Reply, ReplyBody,
+    Request, Subscribe, Subscribed, Unsubscribed,
 };
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -184,13 +184,14 @@ impl Link {
 
     /// Says that the subscription is live and begins behind `offset`.
     pub(crate) async fn confirm_subscribe(&mut self, command: &Command, epoch: &str, offset: u64) {
-        let subscribed = Subscribed { epoch: epoch.to_owned(), offset, recovered: false };
+        let subscribed = Subscribed { epoch: epoch.to_owned(), offset, ..Subscribed::default() };
         self.confirm(command, ReplyBody::Subscribe(subscribed)).await;
     }
 
     /// Says that the subscription is live and that everything missed up to `offset` follows.
     pub(crate) async fn confirm_recovered(&mut self, command: &Command, epoch: &str, offset: u64) {
-        let subscribed = Subscribed { epoch: epoch.to_owned(), offset, recovered: true };
+        let epoch = epoch.to_owned();
+        let subscribed = Subscribed { epoch, offset, recovered: true, ..Subscribed::default() };
         self.confirm(command, ReplyBody::Subscribe(subscribed)).await;
     }
 
@@ -199,7 +200,7 @@ impl Link {
     }
 
     pub(crate) async fn confirm_publish(&mut self, command: &Command, offset: u64) {
-        let position = Position { epoch: "e1".to_owned(), offset };
+        let position = Published { epoch: "e1".to_owned(), offset, duplicate: false };
         self.confirm(command, ReplyBody::Publish(position)).await;
     }
 
@@ -222,7 +223,7 @@ impl Link {
     }
 
     pub(crate) async fn ping_event(&mut self) {
-        self.event(&Event::Ping).await;
+        self.event(&Event::Ping(Ping::default())).await;
     }
 
     pub(crate) async fn gap_event(&mut self, topic: &str, epoch: &str, from: u64, to: u64) {

@@ -13,7 +13,7 @@ fn join(
     since: Option<Position>,
     mode: Mode,
 ) -> Subscribed {
-    let request = Subscribe { topic: topic.to_owned(), since, mode: Some(mode) };
+    let request = Subscribe { since, mode: Some(mode), ..Subscribe::new(topic) };
     client.command(7, Request::Subscribe(request));
     world.read(*key);
     let mut frames = client.frames();
@@ -76,7 +76,7 @@ fn a_reader_that_falls_behind_catches_up_from_the_ring_in_order() {
         let waiting = world.shard.buffered_amount(slow.0).unwrap();
         assert!(waiting < 1_000 + 200, "bounded by the high-water mark: {waiting}");
     }
-    assert!(world.counters().messages_deferred.get() > 100);
+    assert_eq!(world.counters().subscriptions_behind.get(), 2);
     slow.1.set_room(usize::MAX);
     world.shard.handle_writable(slow.0, world.now);
     let frames = slow.1.frames();
@@ -88,14 +88,36 @@ fn a_reader_that_falls_behind_catches_up_from_the_ring_in_order() {
     world.deliver();
     assert_eq!(heard(&slow.1, "t"), messages([91]), "live again");
     assert_eq!(world.counters().gaps.get(), 0);
+    assert!(world.counters().messages_recovered.get() > 100);
+    assert_eq!(world.counters().subscriptions_behind.get(), 0);
     assert_eq!(world.counters().connections_lagging.get(), 0);
+}
+
+#[test]
+fn a_reader_that_is_behind_costs_a_publish_nothing() {
+    let mut world = World::new(small);
+    let slow = world.subscriber(&[]);
+    join(&mut world, &slow, "t", None, Mode::Latest);
+    slow.1.set_room(5);
+    world.publish("t", "1");
+    world.deliver();
+    world.publish("t", "2");
+    world.deliver();
+    world.publish("t", "3");
+    world.shard.drain_mailbox(10, world.now);
+    assert!(!world.shard.has_pending_writes(), "nothing is marked for it");
+    open_network(&mut world, &slow);
+    assert_eq!(heard(&slow.1, "t"), messages([1, 3]));
+    world.publish("t", "4");
+    world.deliver();
+    assert_eq!(heard(&slow.1, "t"), messages([4]), "live again");
 }
 
 #[test]
 fn what_the_ring_no_longer_holds_is_told_as_an_exact_gap() {
     let mut world = World::new(|l| {
         small(l);
-        l.history_messages_max = 10;
+        l.namespaces.default_mut().history_messages = 10;
     });
     let slow = world.subscriber(&["t"]);
     slow.1.set_room(5);
@@ -117,7 +139,7 @@ fn what_the_ring_no_longer_holds_is_told_as_an_exact_gap() {
 
 #[test]
 fn a_burst_larger_than_every_mark_and_the_ring_reaches_a_quick_reader_whole() {
-    let mut world = World::new(|l| l.history_messages_max = 10);
+    let mut world = World::new(|l| l.namespaces.default_mut().history_messages = 10);
     let quick = world.subscriber(&["t"]);
     let body = format!("\"{}\"", "x".repeat(10_000));
     for _ in 0..200 {
@@ -125,14 +147,14 @@ fn a_burst_larger_than_every_mark_and_the_ring_reaches_a_quick_reader_whole() {
     }
     world.deliver();
     assert_eq!(heard(&quick.1, "t"), messages(1..=200));
-    assert_eq!((world.counters().gaps.get(), world.counters().messages_deferred.get()), (0, 0));
+    assert_eq!((world.counters().gaps.get(), world.counters().messages_recovered.get()), (0, 0));
 }
 
 #[test]
 fn a_raw_stream_that_cannot_be_told_a_gap_is_closed() {
     let mut world = World::new(|l| {
         small(l);
-        l.history_messages_max = 10;
+        l.namespaces.default_mut().history_messages = 10;
     });
     let slow = world.raw("t");
     slow.1.set_room(5);
@@ -218,7 +240,7 @@ fn join_once(world: &mut World) -> String {
 
 #[test]
 fn recovered_is_true_only_when_nothing_is_missing() {
-    let mut world = World::new(|l| l.history_messages_max = 5);
+    let mut world = World::new(|l| l.namespaces.default_mut().history_messages = 5);
     let epoch = join_once(&mut world);
     for _ in 0..20 {
         world.publish("t", "1");
@@ -242,7 +264,7 @@ fn recovered_is_true_only_when_nothing_is_missing() {
 
 #[test]
 fn a_raw_stream_goes_on_where_it_was_or_is_told_that_it_cannot() {
-    let mut world = World::new(|l| l.history_messages_max = 5);
+    let mut world = World::new(|l| l.namespaces.default_mut().history_messages = 5);
     let epoch = join_once(&mut world);
     for i in 1..=20 {
         world.publish("t", &format!("{i}"));
@@ -250,7 +272,8 @@ fn a_raw_stream_goes_on_where_it_was_or_is_told_that_it_cannot() {
     let mut open = |offset, mode| {
         let client = Client::new();
         let since = Some(Position { epoch: epoch.clone(), offset });
-        let kind = ConnectionKind::Raw { topic: TopicName::new("t").unwrap(), since, mode };
+        let options = StreamOptions { mode: Some(mode), ..StreamOptions::default() };
+        let kind = ConnectionKind::Raw { topic: TopicName::new("t").unwrap(), since, options };
         world.shard.open(client.clone(), &kind, world.now);
         let frames = client.frames();
         let code = frames.iter().find_map(Frame::close_code);
@@ -376,7 +399,7 @@ proptest! {
         let mut world = World::new(|l| {
             small(l);
             l.outbox_high_water_bytes = 300;
-            l.history_messages_max = 8;
+            l.namespaces.default_mut().history_messages = 8;
         });
         let holder = world.subscriber(&[]);
         let epochs: Vec<String> = TOPICS
@@ -392,7 +415,7 @@ proptest! {
                 Step::Publish(topic) => {
                     heads[topic] = world.publish(TOPICS[topic], "\"some twenty bytes long\"");
                 }
-                Step::Drain(messages) => world.shard.drain_mailbox(messages),
+                Step::Drain(messages) => world.shard.drain_mailbox(messages, world.now),
                 Step::Flush(connections) => {
                     world.shard.flush(connections, world.now);
                 }

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use fanfare_protocol::{Command, Connect, Mode, Request, ServerFrame, TopicName};
+use fanfare_protocol::{Command, Connect, Request, ServerFrame, TopicName};
 
 use super::super::*;
 use super::subscribe;
@@ -182,7 +182,7 @@ impl World {
     pub(super) fn raw(&mut self, topic: &str) -> (Key, Client) {
         let client = Client::new();
         let topic = TopicName::new(topic).unwrap();
-        let kind = ConnectionKind::Raw { topic, since: None, mode: Mode::All };
+        let kind = ConnectionKind::Raw { topic, since: None, options: StreamOptions::default() };
         (self.shard.open(client.clone(), &kind, self.now), client)
     }
 
@@ -213,11 +213,12 @@ impl World {
         let name = TopicName::new(topic).unwrap();
         let counters = ShardCounters::default();
         let payload = Payload::json(body.to_owned()).unwrap_or_else(|| Payload::text(body));
-        self.shard.topics.publish(&name, &payload, &counters, self.now).unwrap().offset
+        self.shard.topics.publish(&name, &payload, None, &counters, self.now).unwrap().offset
     }
 
     pub(super) fn deliver(&mut self) {
-        self.shard.drain_mailbox(usize::MAX);
+        self.shard.release_tiers(self.now);
+        self.shard.drain_mailbox(usize::MAX, self.now);
         while self.shard.flush(3, self.now) {}
     }
 

@@ -1,0 +1,97 @@
+//! What topics of one namespace do: how much they keep, and what their subscribers get.
+//!
+//! A namespace is the first level of a topic's name. Owns the options and how they are found, not
+//! what follows from them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use fanfare_protocol::Mode;
+
+/// The options of a namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamespaceOptions {
+    /// Most messages kept for each topic.
+    pub history_messages: usize,
+    /// Most bytes of messages kept for each topic.
+    pub history_bytes: usize,
+    /// How long a message is kept.
+    pub history_age_ms: u64,
+    /// Whether a topic's newest message is kept however old it is, and whatever the options above
+    /// say. Such a topic stays in the table for good.
+    pub latest: bool,
+    /// What a subscription gets when its connection does not keep up, unless it asks otherwise.
+    pub mode: Mode,
+    /// What becomes of a connection that does not keep up with a subscription of mode `all`.
+    pub slow_consumer: SlowConsumer,
+    /// Whether the node knows who subscribes to a topic, and tells.
+    pub presence: bool,
+}
+
+/// What becomes of a connection that does not keep up with a subscription of mode `all`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SlowConsumer {
+    /// It catches up from the topics' rings, or is told the gap.
+    #[default]
+    CatchUp,
+    /// Messages are queued up to the hard limit, then it is closed with the slow-consumer code.
+    Disconnect,
+}
+
+impl Default for NamespaceOptions {
+    fn default() -> Self {
+        Self {
+            history_messages: 100,
+            history_bytes: 1_024 * 1_024,
+            history_age_ms: 300_000,
+            latest: false,
+            mode: Mode::All,
+            slow_consumer: SlowConsumer::CatchUp,
+            presence: false,
+        }
+    }
+}
+
+/// The options of every namespace of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Namespaces {
+    /// For topics whose first level has no options of its own.
+    pub default: Arc<NamespaceOptions>,
+    named: HashMap<Box<str>, Arc<NamespaceOptions>>,
+}
+
+impl Namespaces {
+    /// Gives the namespace `name` options of its own.
+    pub fn insert(&mut self, name: &str, options: NamespaceOptions) {
+        self.named.insert(name.into(), Arc::new(options));
+    }
+
+    /// Changes the options of topics whose first level has none of its own.
+    pub fn default_mut(&mut self) -> &mut NamespaceOptions {
+        Arc::make_mut(&mut self.default)
+    }
+
+    /// The options of the topic or pattern `name`.
+    #[must_use]
+    pub fn of(&self, name: &str) -> &Arc<NamespaceOptions> {
+        let first = name.split('.').next().unwrap_or(name);
+        self.named.get(first).unwrap_or(&self.default)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_level_decides_and_the_default_is_for_the_rest() {
+        let mut namespaces = Namespaces::default();
+        namespaces.insert("stocks", NamespaceOptions { latest: true, ..Default::default() });
+        namespaces.default_mut().history_messages = 7;
+        assert!(namespaces.of("stocks.nyse.A").latest);
+        assert!(namespaces.of("stocks").latest);
+        for other in ["stocksy.A", "news.stocks", "*.stocks", ">"] {
+            assert_eq!(namespaces.of(other).history_messages, 7, "{other}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! From how much unsent on a connection on what happens, and how that tightens while the whole
+//! node is short of room.
+
+use crate::limits::Limits;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+
+/// The marks of a shard's connections, in bytes of `buffered_amount`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Marks {
+    /// From here on a connection is lagging.
+    pub(super) high_bytes: usize,
+    /// Up to here it no longer is.
+    pub(super) low_bytes: usize,
+    /// From here on it is closed.
+    pub(super) max_bytes: usize,
+    /// How often the marks have been halved.
+    pressure: u32,
+}
+
+/// Halving further would leave no room for a few messages.
+const PRESSURE_MAX: u32 = 4;
+
+impl Marks {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self::under(limits, 0)
+    }
+
+    /// Halves the marks while all outboxes together are over the node's budget, which meets those
+    /// with the most unsent first, and doubles them once there is room again.
+    pub(super) fn adapt(&mut self, limits: &Limits, total_bytes: usize) {
+        let budget = limits.outbox_total_bytes_max;
+        let pressure = if total_bytes > budget {
+            (self.pressure + 1).min(PRESSURE_MAX)
+        } else if total_bytes < budget / 4 * 3 {
+            self.pressure.saturating_sub(1)
+        } else {
+            self.pressure
+        };
+        if pressure != self.pressure {
+            *self = Self::under(limits, pressure);
+        }
+    }
+
+    /// Whether the marks are below the configured ones.
+    pub(super) fn are_tightened(&self) -> bool {
+        self.pressure > 0
+    }
+
+    fn under(limits: &Limits, pressure: u32) -> Self {
+        Self {
+            high_bytes: limits.outbox_high_water_bytes >> pressure,
+            low_bytes: limits.outbox_low_water_bytes >> pressure,
+            max_bytes: limits.outbox_bytes_max >> pressure,
+            pressure,
+        }
+    }
+}
+
+/// Bytes in the outboxes of each shard, as each last told.
+#[derive(Debug)]
+pub(crate) struct OutboxTotals(Box<[AtomicUsize]>);
+
+impl OutboxTotals {
+    pub(crate) fn new(shards: usize) -> Self {
+        Self((0..shards).map(|_| AtomicUsize::new(0)).collect())
+    }
+
+    /// Tells what one shard has; what all have together.
+    pub(super) fn report(&self, shard: usize, bytes: usize) -> usize {
+        self.0[shard].store(bytes, Ordering::Relaxed);
+        self.0.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_tighten_over_the_budget_and_recover_below_it() {
+        let limits = Limits { outbox_total_bytes_max: 1_000, ..Limits::default() };
+        let mut marks = Marks::new(&limits);
+        assert!(!marks.are_tightened());
+        marks.adapt(&limits, 1_001);
+        assert_eq!(marks.high_bytes, limits.outbox_high_water_bytes / 2);
+        marks.adapt(&limits, 900);
+        assert_eq!(marks.max_bytes, limits.outbox_bytes_max / 2, "nearly full: no change");
+        (0..10).for_each(|_| marks.adapt(&limits, 5_000));
+        assert_eq!(marks.high_bytes, limits.outbox_high_water_bytes / 16);
+        (0..10).for_each(|_| marks.adapt(&limits, 100));
+        assert_eq!(marks.low_bytes, limits.outbox_low_water_bytes);
+        assert!(!marks.are_tightened());
+    }
+}

@@ -1,0 +1,159 @@
+//! From the mailbox to the marks: who on this shard is to get a message.
+
+use std::sync::Arc;
+
+use fanfare_protocol::Codec;
+
+use super::connection::Through;
+use super::fanout::OutgoingFrame;
+use super::tier::Tier;
+use super::{Shard, Socket};
+use crate::mailbox::Mail;
+use crate::time::Now;
+use crate::topics::{Message, PresenceUpdate, Topic, WireForm};
+
+impl<S: Socket> Shard<S> {
+    /// Takes up to `messages_max` messages from the mailbox and marks them for their subscribers.
+    pub fn drain_mailbox(&mut self, messages_max: usize, now: Now) {
+        for _ in 0..messages_max {
+            if !self.fanout.has_room() {
+                return;
+            }
+            match self.mailbox().pop() {
+                None => return self.locals.forget_fresh(),
+                Some(Mail::Message(message)) => self.spread(&message, now),
+                Some(Mail::Presence(update)) => self.spread_presence(&update, now),
+            }
+        }
+    }
+
+    /// Marks messages that were held back for subscribers with a rate, where their time has come.
+    pub fn release_tiers(&mut self, now: Now) {
+        while self.fanout.has_room()
+            && let Some((tier, local, topic_id)) = self.tiers.pop_due(now.ms())
+        {
+            let held = self.locals.get_mut(local).filter(|topic| topic.topic.id == topic_id);
+            let held = held.and_then(|topic| topic.tiers.as_deref_mut()?.release(tier, now.ms()));
+            if let Some(message) = held {
+                self.tiers.push(tier, (local, topic_id), now.ms());
+                self.mark(local, tier, &message);
+            }
+        }
+    }
+
+    /// When [`Self::release_tiers`] has something to do next, in milliseconds.
+    #[must_use]
+    pub fn next_release_ms(&self) -> Option<u64> {
+        self.tiers.next_ms()
+    }
+
+    fn spread(&mut self, message: &Arc<Message>, now: Now) {
+        let Some(local) = self.local_of(message.topic()) else { return };
+        let topic = &mut self.locals.topics[local as usize];
+        (topic.newest, topic.changed_ms) = (message.offset(), now.ms());
+        let patterns = &self.locals.patterns;
+        let has_rates = topic.named.has_rates()
+            || topic.patterns.iter().any(|place| patterns[*place as usize].lists.has_rates());
+        self.mark(local, Tier::FULL, message);
+        if has_rates {
+            self.spread_limited(local, message, now);
+        }
+    }
+
+    fn spread_limited(&mut self, local: u32, message: &Arc<Message>, now: Now) {
+        for tier in Tier::limited() {
+            let topic = &mut self.locals.topics[local as usize];
+            let patterns = &self.locals.patterns;
+            let mut lists = topic.patterns.iter().map(|place| &patterns[*place as usize].lists);
+            let has_subscribers = topic.named.of(tier).next().is_some()
+                || lists.any(|lists| lists.of(tier).next().is_some());
+            if !has_subscribers {
+                continue;
+            }
+            if topic.tiers.get_or_insert_default().admit(tier, message, now.ms()) {
+                self.tiers.push(tier, (local, topic.topic.id), now.ms());
+                self.mark(local, tier, message);
+            }
+        }
+    }
+
+    /// Marks a message for the subscribers of its topic in one tier, by name and by pattern.
+    fn mark(&mut self, local: u32, tier: Tier, message: &Message) {
+        let Self { locals, connections, fanout, .. } = self;
+        let topic = &locals.topics[local as usize];
+        let offset = message.offset();
+        let mut frames = [None; WireForm::ALL.len()];
+        let mut frame_of = |form: WireForm, fanout: &mut super::Fanout| {
+            *frames[form.index()].get_or_insert_with(|| {
+                fanout.add_frame(OutgoingFrame {
+                    bytes: message.frame(form).clone(),
+                    published: message.published(),
+                    local,
+                    offset: Some(offset),
+                })
+            })
+        };
+        for (form, keys) in topic.named.of(tier) {
+            let frame = frame_of(form, fanout);
+            for &key in keys.iter().filter(|key| topic.includes(**key, offset)) {
+                fanout.mark(key, &mut connections[key.0 as usize].pending, frame);
+            }
+        }
+        for &pattern in &topic.patterns {
+            for (form, keys) in locals.patterns[pattern as usize].lists.of(tier) {
+                let frame = frame_of(form, fanout);
+                for &key in keys.iter().filter(|key| topic.includes(**key, offset)) {
+                    let connection = &mut connections[key.0 as usize];
+                    // Where several subscriptions of one connection match, one of them counts.
+                    let counts = !topic.overlaps()
+                        || connection
+                            .through(local, &topic.patterns)
+                            .is_some_and(|(through, _)| through == Through::Pattern(pattern));
+                    if counts {
+                        fanout.mark(key, &mut connection.pending, frame);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The place of a topic in this shard; `None` if nobody here subscribes to it any more.
+    fn local_of(&mut self, topic: &Arc<Topic>) -> Option<u32> {
+        let local = self.locals.find(topic.id).or_else(|| self.locals.locate_matching(topic));
+        if local.is_none() {
+            self.topics.forget_pattern_interest(topic, self.index);
+        }
+        local
+    }
+
+    fn spread_presence(&mut self, update: &PresenceUpdate, now: Now) {
+        let Some(local) = self.locals.find(update.topic.id) else { return };
+        let topic = &self.locals.topics[local as usize];
+        if topic.listeners == 0 {
+            return;
+        }
+        for tier in std::iter::once(Tier::FULL).chain(Tier::limited()) {
+            for codec in Codec::ALL {
+                let form = WireForm::Sdk(codec);
+                let lists = topic.named.of(tier).filter(|(listed, _)| *listed == form);
+                let mut frame = None;
+                for &key in lists.flat_map(|(_, keys)| keys) {
+                    let connection = &mut self.connections[key.0 as usize];
+                    let at = connection.subscription(local);
+                    if !at.is_some_and(|at| connection.subscriptions[at].listens) {
+                        continue;
+                    }
+                    let frame = *frame.get_or_insert_with(|| {
+                        self.fanout.add_frame(OutgoingFrame {
+                            bytes: update.frame(codec, &self.node).clone(),
+                            published: now,
+                            local,
+                            offset: None,
+                        })
+                    });
+                    self.fanout.mark(key, &mut connection.pending, frame);
+                }
+            }
+        }
+    }
+}
