@@ -9,7 +9,6 @@ use smallvec::SmallVec;
 
 use super::behind::Behind;
 use super::connection::{Phase, SLICES_MAX};
-use super::write::is_temporary;
 use super::{Key, Shard, Socket};
 use crate::outbox::Outbox;
 use crate::sdk_frame::sdk_frame;
@@ -114,7 +113,14 @@ impl<S: Socket> Shard<S> {
         let written = write_frames(&mut connection.socket, &batch);
         let mut left = match written {
             Ok(written) => written,
-            Err(error) if is_temporary(&error) => return CaughtUp::Blocked,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return CaughtUp::Blocked,
+            // No event will say that the socket takes bytes: it may well do so now.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                if let Some(first) = batch.first() {
+                    self.turn_back(key, first.local);
+                }
+                return CaughtUp::Partly;
+            }
             Err(_) => {
                 self.end(key);
                 return CaughtUp::Lost;
@@ -175,6 +181,25 @@ impl<S: Socket> Shard<S> {
         local_topic.changed_ms = now.ms();
         if step.has_older_mail || local_topic.holds_any() {
             self.locals.skip_up_to(local, key, step.up_to);
+        }
+    }
+
+    /// Takes messages back that are not begun and that a newer one of their topic, owed by now,
+    /// replaces: a reader of mode `latest` that goes on gets nothing older than its socket held.
+    pub(super) fn withdraw_replaced(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        if connection.outbox().is_none() {
+            return;
+        }
+        let Some(behind) = connection.take_behind() else { return };
+        let mut withdrawn = 0;
+        connection.change_outbox(&self.marks, &self.counters, |outbox| {
+            withdrawn = outbox.withdraw(|local| behind.get(local).is_some());
+        });
+        connection.put_behind(behind);
+        if withdrawn > 0 {
+            connection.extras_mut().merged += withdrawn;
+            self.counters.messages_merged.add(withdrawn);
         }
     }
 
