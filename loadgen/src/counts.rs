@@ -46,7 +46,8 @@ impl Counts {
             let (name, value) = line.strip_prefix(PREFIX)?.rsplit_once(' ')?;
             Some((name.to_owned(), value.parse().ok()?))
         };
-        let is_plain = |(name, _): &(String, f64)| !name.contains("le=\"");
+        let is_plain =
+            |(name, _): &(String, f64)| !name.contains("le=\"") && !name.starts_with("build_info");
         Self(text.lines().filter_map(sample).filter(is_plain).collect())
     }
 
