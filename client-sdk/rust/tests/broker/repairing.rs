@@ -63,10 +63,12 @@ async fn a_newest_value_that_was_lost_is_fetched_at_a_rate_too() {
     let lossy = Lossy::before(server.addr()).await;
     let publisher = Client::connect(&server.url()).await.unwrap();
     let subscriber = Client::connect(&lossy.url()).await.unwrap();
+    publisher.publish("t", Payload::text("x")).await.unwrap();
     for options in
         [SubscribeOptions::new().mode(Mode::Latest), SubscribeOptions::new().max_rate(10)]
     {
         let mut newest = subscriber.subscribe_with("t", options).await.unwrap();
+        next(&mut newest).await;
         lossy.swallow(1);
         let published = publisher.publish("t", Payload::text("x")).await.unwrap();
         while next(&mut newest).await.offset < published.offset {}
