@@ -6,6 +6,7 @@ use fanfare_protocol::{CloseCode, Event, Gap, Mode};
 
 use super::connection::Phase;
 use super::{Key, Shard, Socket};
+use crate::outbox::Outbox;
 use crate::sdk_frame::sdk_frame;
 use crate::time::Now;
 use crate::topics::{CatchUp, Topic, WireForm};
@@ -60,9 +61,10 @@ impl<S: Socket> Shard<S> {
         if connection.phase == Phase::Closing {
             return;
         }
+        let replaceable = Some(local).filter(|_| mode == Mode::Latest);
         for message in &step.messages {
             let frame = message.frame(connection.form).clone();
-            let queue = |outbox: &mut crate::outbox::Outbox| outbox.push(frame, now.ms());
+            let queue = |outbox: &mut Outbox| outbox.push_message(frame, replaceable, now.ms());
             connection.change_outbox(&self.marks, &self.counters, queue);
             self.counters.messages_out.add(1);
         }
@@ -75,6 +77,25 @@ impl<S: Socket> Shard<S> {
         local_topic.changed_ms = now.ms();
         if step.has_older_mail || local_topic.holds_any() {
             self.locals.skip_up_to(local, key, step.up_to);
+        }
+    }
+
+    /// Takes messages back that are not begun and that a newer one of their topic, owed by now,
+    /// replaces: a reader of mode `latest` that goes on gets nothing older than its socket held.
+    pub(super) fn withdraw_replaced(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        if connection.phase == Phase::Closing {
+            return;
+        }
+        let Some(behind) = connection.take_behind() else { return };
+        let mut withdrawn = 0;
+        connection.change_outbox(&self.marks, &self.counters, |outbox| {
+            withdrawn = outbox.withdraw(|local| behind.get(local).is_some());
+        });
+        connection.put_behind(behind);
+        if withdrawn > 0 {
+            connection.extras_mut().merged += withdrawn;
+            self.counters.messages_merged.add(withdrawn);
         }
     }
 
@@ -103,7 +124,7 @@ impl<S: Socket> Shard<S> {
         let gap =
             Gap { topic: topic.name().to_string(), epoch: topic.epoch().to_string(), from, to };
         let frame = sdk_frame(codec, 96, |out| Event::Gap(gap).encode(codec, out));
-        let queue = |outbox: &mut crate::outbox::Outbox| outbox.push(frame, now.ms());
+        let queue = |outbox: &mut Outbox| outbox.push(frame, now.ms());
         connection.change_outbox(&self.marks, &self.counters, queue);
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 
 use bytes::Bytes;
-use fanfare_protocol::CloseCode;
+use fanfare_protocol::{CloseCode, Mode};
 
 use super::connection::{Admission, Phase};
 use super::{Key, Shard, Socket};
@@ -106,17 +106,19 @@ impl<S: Socket> Shard<S> {
                 counters.messages_out.add(1);
                 continue;
             }
+            let terms = self.locals.get(frame.local).and_then(|topic| {
+                connection.through(frame.local, &topic.patterns).map(|(_, terms)| terms)
+            });
             if !is_blocked {
                 // Bounded by what one fan-out may mark, and written right after.
+                let is_latest = terms.is_some_and(|terms| terms.mode == Mode::Latest);
+                let replaceable = frame.offset.and(is_latest.then_some(frame.local));
                 let bytes = frame.bytes.clone();
-                let queue = |outbox: &mut Outbox| outbox.push(bytes, now_ms);
+                let queue = |outbox: &mut Outbox| outbox.push_message(bytes, replaceable, now_ms);
                 connection.change_outbox(marks, counters, queue);
                 counters.messages_out.add(1);
                 continue;
             }
-            let terms = self.locals.get(frame.local).and_then(|topic| {
-                connection.through(frame.local, &topic.patterns).map(|(_, terms)| terms)
-            });
             match connection.admission(frame, terms) {
                 Admission::Queue => {
                     fits &= connection.enqueue(frame.bytes.clone(), marks, counters, now);
@@ -165,6 +167,7 @@ impl<S: Socket> Shard<S> {
     /// Writes what waits for a connection, and then what it is owed, until there is nothing more
     /// or the socket takes no more.
     pub(super) fn flush_outbox(&mut self, key: Key, now: Now) {
+        self.withdraw_replaced(key);
         while self.write_outbox(key, now) {
             if self.catch_up(key, now) {
                 continue;

@@ -176,6 +176,42 @@ fn the_latest_mode_ends_at_the_newest_value_and_holds_nothing_else() {
 }
 
 #[test]
+fn a_latest_reader_that_stops_again_gets_nothing_older_than_its_socket_holds() {
+    let mut world = World::new(small);
+    let slow = world.subscriber(&[]);
+    for topic in ["t", "u", "v"] {
+        join(&mut world, &slow, topic, None, Mode::Latest);
+    }
+    let round = |world: &mut World| {
+        for topic in ["t", "u", "v"] {
+            world.publish(topic, "\"0123456789\"");
+        }
+        world.deliver();
+    };
+    slow.1.set_room(0);
+    round(&mut world);
+    // It takes the first and a part of the second; the third is chosen but not begun.
+    slow.1.set_room(60);
+    world.shard.handle_writable(slow.0, world.now);
+    (0..4).for_each(|_| round(&mut world));
+    assert_eq!(world.shard.buffered_amount(slow.0), Some(78), "what was chosen waits");
+    open_network(&mut world, &slow);
+    let offsets: Vec<(String, u64)> = slow
+        .1
+        .frames()
+        .iter()
+        .map(|frame| match frame.json() {
+            ServerFrame::Message(message) => (message.topic, message.offset),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let expected = [("t", 1), ("u", 1), ("t", 5), ("u", 5), ("v", 5)];
+    assert!(offsets.iter().map(|(t, o)| (t.as_str(), *o)).eq(expected), "{offsets:?}");
+    assert_eq!(world.counters().outbox_bytes.get(), 0);
+    assert_eq!(world.counters().messages_merged.get(), 3 + 3 + 4);
+}
+
+#[test]
 fn a_new_latest_subscriber_gets_the_newest_value_at_once() {
     let mut world = World::new(|_| {});
     for _ in 0..5 {
