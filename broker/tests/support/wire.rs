@@ -70,6 +70,8 @@ pub(crate) struct Frame {
     pub(crate) payload: Vec<u8>,
     /// All of it, header included.
     pub(crate) bytes: Vec<u8>,
+    /// How many bytes of the stream came before it, behind the handshake.
+    pub(crate) at: u64,
 }
 
 impl Frame {
@@ -90,7 +92,7 @@ impl Frame {
             return None;
         }
         let bytes: Vec<u8> = come.drain(..head + len).collect();
-        Some(Self { opcode: first & 0xf, payload: bytes[head..].to_vec(), bytes })
+        Some(Self { opcode: first & 0xf, payload: bytes[head..].to_vec(), bytes, at: 0 })
     }
 
     pub(crate) fn json(&self) -> Value {
@@ -173,9 +175,10 @@ impl Wire {
     /// The next frame, pings left out; `None` at the end of the stream.
     pub(crate) async fn frame(&mut self) -> Option<Frame> {
         loop {
+            let at = self.received - self.come.len() as u64;
             match Frame::take(&mut self.come) {
                 Some(ping) if ping.opcode == 9 => continue,
-                Some(frame) => return Some(frame),
+                Some(frame) => return Some(Frame { at, ..frame }),
                 None => {}
             }
             let read = self.stream.read_buf(&mut self.come);

@@ -141,6 +141,16 @@ impl Ws {
             .unwrap_or_else(|e| panic!("{e}: {message:?}"))
     }
 
+    /// The next push, `ping` events left out.
+    pub(crate) async fn push(&mut self) -> Value {
+        loop {
+            let push = self.json().await;
+            if push["event"] != "ping" {
+                return push;
+            }
+        }
+    }
+
     /// Data frames that have come by the time that the broker has answered a question: whatever
     /// was sent to this connection before is among them.
     pub(crate) async fn come(&mut self) -> Vec<Value> {
