@@ -1,6 +1,7 @@
 //! The turns of one shard: sockets, mail, writes, time.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -50,10 +51,7 @@ pub(super) struct EventLoop {
     /// Whether connections may be waiting that no event will announce again.
     accept_again: bool,
     scratch: Vec<u8>,
-    /// Connections with more to read than their turn allowed.
-    backlog: Vec<Key>,
-    /// Connections that are not read until the node has caught up with what they published.
-    congested: Vec<Key>,
+    unread: Unread,
     stop: watch::Receiver<bool>,
     questions: mpsc::Receiver<Question>,
     next_tick: Instant,
@@ -85,8 +83,7 @@ impl EventLoop {
             handshakes,
             accept_again: false,
             scratch: vec![0; SCRATCH_BYTES],
-            backlog: Vec::new(),
-            congested: Vec::new(),
+            unread: Unread::default(),
             stop,
             questions,
             next_tick: Instant::now(),
@@ -140,7 +137,7 @@ impl EventLoop {
             }
             () = tokio::time::sleep_until(wake_at) => Wake::Work,
             // Nobody tells when another shard has caught up.
-            () = tokio::time::sleep(CONGESTION_RETRY), if !self.congested.is_empty() => {
+            () = tokio::time::sleep(CONGESTION_RETRY), if !self.unread.congested.is_empty() => {
                 Wake::Work
             }
             _ = self.stop.wait_for(|stop| *stop), if !is_stopping => Wake::Stop,
@@ -149,7 +146,7 @@ impl EventLoop {
 
     fn has_work(&self) -> bool {
         let shard = self.shard.borrow();
-        !self.backlog.is_empty()
+        !self.unread.backlog.is_empty()
             || self.accept_again
             || shard.has_pending_writes()
             || !shard.mailbox().is_empty()
@@ -190,10 +187,12 @@ impl EventLoop {
             if event.is_writable() && shard.is_waiting(key) {
                 shard.handle_writable(key, now);
             }
-            if event.is_readable() || event.is_read_closed() || event.is_error() {
+            let is_readable = event.is_readable() || event.is_read_closed() || event.is_error();
+            // More bytes must not bring the turn of one that waits for it forward.
+            if is_readable && !shard.socket_mut(key).is_some_and(|socket| socket.awaits_turn) {
                 let to_end = event.is_read_closed() || event.is_error();
                 let outcome = shard.handle_readable(key, &mut self.scratch, to_end, now);
-                note(outcome, key, &mut self.backlog, &mut self.congested);
+                self.unread.note(outcome, key, &mut shard);
             }
         }
         if self.accept_again {
@@ -203,13 +202,18 @@ impl EventLoop {
 
     fn resume_reading(&mut self) {
         let mut shard = self.shard.borrow_mut();
-        if !self.congested.is_empty() && !shard.topics().is_congested() {
-            self.backlog.append(&mut self.congested);
-        }
         let now = clock::now();
-        for key in std::mem::take(&mut self.backlog) {
+        for key in std::mem::take(&mut self.unread.backlog) {
             let outcome = shard.handle_readable(key, &mut self.scratch, true, now);
-            note(outcome, key, &mut self.backlog, &mut self.congested);
+            self.unread.note(outcome, key, &mut shard);
+        }
+        for _ in 0..self.unread.congested.len() {
+            if shard.topics().is_congested() {
+                break;
+            }
+            let Some(key) = self.unread.congested.pop_front() else { break };
+            let outcome = shard.handle_readable(key, &mut self.scratch, true, now);
+            self.unread.note(outcome, key, &mut shard);
         }
     }
 
@@ -272,12 +276,26 @@ enum Wake {
     Stop,
 }
 
-/// Remembers a connection that has more to read.
-fn note(outcome: ReadOutcome, key: Key, backlog: &mut Vec<Key>, congested: &mut Vec<Key>) {
-    match outcome {
-        ReadOutcome::More => backlog.push(key),
-        ReadOutcome::Congested => congested.push(key),
-        ReadOutcome::Drained | ReadOutcome::Gone => {}
+/// Connections that have more to read and wait for their turn, each in one list at most.
+#[derive(Default)]
+struct Unread {
+    /// Those with more than their last turn allowed.
+    backlog: Vec<Key>,
+    /// Those that are not read until the node has caught up with what they published.
+    congested: VecDeque<Key>,
+}
+
+impl Unread {
+    /// Remembers a connection that was read, if it has more.
+    fn note(&mut self, outcome: ReadOutcome, key: Key, shard: &mut Shard<DataSocket>) {
+        match outcome {
+            ReadOutcome::More => self.backlog.push(key),
+            ReadOutcome::Congested => self.congested.push_back(key),
+            ReadOutcome::Drained | ReadOutcome::Gone => {}
+        }
+        if let Some(socket) = shard.socket_mut(key) {
+            socket.awaits_turn = matches!(outcome, ReadOutcome::More | ReadOutcome::Congested);
+        }
     }
 }
 
