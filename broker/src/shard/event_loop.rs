@@ -100,6 +100,11 @@ impl EventLoop {
             if Instant::now() >= self.next_tick {
                 self.handle_tick();
             }
+            // Nor this: a shard that always has work must stop as well.
+            if !is_stopping && self.must_stop() {
+                is_stopping = true;
+                self.begin_to_stop();
+            }
             let is_done = is_stopping && self.shard.borrow().connection_count() == 0;
             if is_done {
                 return;
@@ -108,22 +113,25 @@ impl EventLoop {
                 tokio::task::yield_now().await;
                 continue;
             }
-            let wake = self.sleep(is_stopping).await;
+            self.sleep(is_stopping).await;
             self.shard.borrow().mailbox().stay_awake();
-            match wake {
-                Wake::Work => {}
-                Wake::Stop => {
-                    is_stopping = true;
-                    self.handshakes.stop();
-                    let mut shard = self.shard.borrow_mut();
-                    let window_ms = return_window_ms(&shard);
-                    shard.shut_down(window_ms, clock::now());
-                }
-            }
         }
     }
 
-    async fn sleep(&mut self, is_stopping: bool) -> Wake {
+    /// Whether the broker stops, or did not come to start.
+    fn must_stop(&self) -> bool {
+        *self.stop.borrow() || self.stop.has_changed().is_err()
+    }
+
+    fn begin_to_stop(&mut self) {
+        self.handshakes.stop();
+        let mut shard = self.shard.borrow_mut();
+        let window_ms = return_window_ms(&shard);
+        shard.shut_down(window_ms, clock::now());
+    }
+
+    /// Sleeps until a socket is ready, another thread has sent mail, or some time has come.
+    async fn sleep(&mut self, is_stopping: bool) {
         let release = self.shard.borrow().next_release_ms().map(clock::instant);
         let wake_at = release.map_or(self.next_tick, |release| release.min(self.next_tick));
         tokio::select! {
@@ -133,14 +141,11 @@ impl EventLoop {
                 if let Ok(mut ready) = ready {
                     ready.clear_ready();
                 }
-                Wake::Work
             }
-            () = tokio::time::sleep_until(wake_at) => Wake::Work,
+            () = tokio::time::sleep_until(wake_at) => {}
             // Nobody tells when another shard has caught up.
-            () = tokio::time::sleep(CONGESTION_RETRY), if !self.unread.congested.is_empty() => {
-                Wake::Work
-            }
-            _ = self.stop.wait_for(|stop| *stop), if !is_stopping => Wake::Stop,
+            () = tokio::time::sleep(CONGESTION_RETRY), if !self.unread.congested.is_empty() => {}
+            _ = self.stop.wait_for(|stop| *stop), if !is_stopping => {}
         }
     }
 
@@ -267,14 +272,6 @@ fn return_window_ms(shard: &Shard<DataSocket>) -> u64 {
 
 const RETURN_WINDOW_MS_MIN: u64 = 500;
 const RETURN_WINDOW_MS_MAX: u64 = 60_000;
-
-/// What ended a shard's sleep.
-enum Wake {
-    /// A socket is ready, another thread has sent mail, or some time has come.
-    Work,
-    /// The broker stops.
-    Stop,
-}
 
 /// Connections that have more to read and wait for their turn, each in one list at most.
 #[derive(Default)]

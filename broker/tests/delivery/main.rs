@@ -8,3 +8,4 @@ mod support;
 
 mod fast_publishers;
 mod slow_readers;
+mod stopping;
