@@ -7,5 +7,6 @@
 mod support;
 
 mod fast_publishers;
+mod returning;
 mod slow_readers;
 mod stopping;
