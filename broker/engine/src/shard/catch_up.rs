@@ -113,13 +113,13 @@ impl<S: Socket> Shard<S> {
         let written = write_frames(&mut connection.socket, &batch);
         let mut left = match written {
             Ok(written) => written,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return CaughtUp::Blocked,
-            // No event will say that the socket takes bytes: it may well do so now.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+            Err(error) if is_temporary(&error) => {
                 if let Some(first) = batch.first() {
                     self.turn_back(key, first.local);
                 }
-                return CaughtUp::Partly;
+                // No event follows an interrupted write: the socket may well take bytes now.
+                let is_full = error.kind() == io::ErrorKind::WouldBlock;
+                return if is_full { CaughtUp::Blocked } else { CaughtUp::Partly };
             }
             Err(_) => {
                 self.end(key);
@@ -239,4 +239,8 @@ fn write_frames(socket: &mut impl Socket, batch: &[Newest]) -> io::Result<usize>
     let slices: SmallVec<[IoSlice<'_>; SLICES_MAX]> =
         frames.map(|frame| IoSlice::new(frame)).collect();
     if slices.is_empty() { Ok(0) } else { socket.write_vectored(&slices) }
+}
+
+fn is_temporary(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
