@@ -122,6 +122,13 @@ impl PatternRoute {
         self.tell_gap(topic, missed, Some(resumes_after), backlog);
     }
 
+    /// A topic's newest message is this one: what was seen beyond it was of another life.
+    pub(crate) fn learn_head(&mut self, topic: &TopicName, head: u64) {
+        if self.seen.get(topic).is_some_and(|last| *last > head) {
+            self.seen.remove(topic);
+        }
+    }
+
     /// The name under which a topic is remembered, so that it need not be made again.
     pub(crate) fn known_name(&self, topic: &str) -> Option<&TopicName> {
         self.seen.get_key_value(topic).map(|(name, _)| name)

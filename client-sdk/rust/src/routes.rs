@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use fanfare_protocol::{
-    Filter, Gap as GapEvent, MessagePush, Mode, Ping, PresenceChange, Subscribe, TopicName,
-    TopicPattern,
+    Filter, Gap as GapEvent, MessagePush, Mode, PatternSubscribed, Ping, PresenceChange, Subscribe,
+    Subscribed, TopicName, TopicPattern,
 };
 
 use crate::audience::{Audience, Wire};
@@ -18,9 +18,9 @@ use crate::route::Route;
 /// The subscriptions by name and by pattern.
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
-    pub(crate) topics: HashMap<TopicName, Route>,
+    topics: HashMap<TopicName, Route>,
     /// In the order in which they were first asked for, and are asked for again.
-    pub(crate) patterns: Vec<(TopicPattern, PatternRoute)>,
+    patterns: Vec<(TopicPattern, PatternRoute)>,
 }
 
 impl Routes {
@@ -70,7 +70,7 @@ impl Routes {
         }
     }
 
-    pub(crate) fn pattern_mut(&mut self, pattern: &TopicPattern) -> Option<&mut PatternRoute> {
+    fn pattern_mut(&mut self, pattern: &TopicPattern) -> Option<&mut PatternRoute> {
         self.patterns.iter_mut().find(|(one, _)| one == pattern).map(|(_, route)| route)
     }
 
@@ -109,6 +109,32 @@ impl Routes {
     pub(crate) fn end(&mut self, error: &Error) {
         self.topics.drain().for_each(|(_, route)| route.audience.end(error));
         self.patterns.drain(..).for_each(|(_, route)| route.audience.end(error));
+    }
+
+    /// The broker has begun a subscription by name.
+    pub(crate) fn begin(
+        &mut self,
+        topic: &TopicName,
+        subscribed: &Subscribed,
+        backlog: &mut Backlog,
+    ) {
+        let patterns = self.patterns.iter_mut().map(|(_, route)| route);
+        patterns.for_each(|route| route.learn_head(topic, subscribed.offset));
+        if let Some(route) = self.topics.get_mut(topic) {
+            route.begin(subscribed, backlog);
+        }
+    }
+
+    /// The broker has begun a subscription by pattern.
+    pub(crate) fn begin_pattern(
+        &mut self,
+        pattern: &TopicPattern,
+        subscribed: PatternSubscribed,
+        backlog: &mut Backlog,
+    ) {
+        if let Some(route) = self.pattern_mut(pattern) {
+            route.begin(subscribed, backlog);
+        }
     }
 
     /// Passes a message on to every subscription that matches.

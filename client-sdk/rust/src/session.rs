@@ -276,12 +276,10 @@ impl Session {
         audience.wire = Wire::Live(id);
         match (filter, body) {
             (Filter::Topic(topic), ReplyBody::Subscribe(subscribed)) => {
-                let route = self.routes.topics.get_mut(topic);
-                route.into_iter().for_each(|route| route.begin(&subscribed, &mut self.backlog));
+                self.routes.begin(topic, &subscribed, &mut self.backlog);
             }
             (Filter::Pattern(pattern), ReplyBody::SubscribePattern(subscribed)) => {
-                let route = self.routes.pattern_mut(pattern);
-                route.into_iter().for_each(|route| route.begin(subscribed, &mut self.backlog));
+                self.routes.begin_pattern(pattern, subscribed, &mut self.backlog);
             }
             _ => return Err(Mismatch),
         }

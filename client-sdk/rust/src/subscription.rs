@@ -75,14 +75,14 @@ impl Subscription {
         self.position.clone()
     }
 
-    /// The next message, gap or change of presence; `None` once the subscription has ended. Cancel safe: nothing is
-    /// lost if the future is dropped.
+    /// The next message, gap or change of presence; `None` once the subscription has ended. Cancel
+    /// safe: nothing is lost if the future is dropped.
     pub async fn next(&mut self) -> Option<Update> {
         std::future::poll_fn(|cx| self.poll_update(cx)).await
     }
 
-    /// The messages alone: gaps and presence are passed over. For programs to which a missing message is no
-    /// different from one that was never published.
+    /// The messages alone: gaps and presence are passed over. For programs to which a missing
+    /// message is no different from one that was never published.
     #[must_use]
     pub fn messages(self) -> Messages {
         Messages { subscription: self }

@@ -9,7 +9,6 @@ use smallvec::SmallVec;
 
 use super::behind::Behind;
 use super::connection::{Phase, SLICES_MAX};
-use super::write::is_temporary;
 use super::{Key, Shard, Socket};
 use crate::outbox::Outbox;
 use crate::sdk_frame::sdk_frame;
@@ -114,7 +113,14 @@ impl<S: Socket> Shard<S> {
         let written = write_frames(&mut connection.socket, &batch);
         let mut left = match written {
             Ok(written) => written,
-            Err(error) if is_temporary(&error) => return CaughtUp::Blocked,
+            Err(error) if is_temporary(&error) => {
+                if let Some(first) = batch.first() {
+                    self.turn_back(key, first.local);
+                }
+                // No event follows an interrupted write: the socket may well take bytes now.
+                let is_full = error.kind() == io::ErrorKind::WouldBlock;
+                return if is_full { CaughtUp::Blocked } else { CaughtUp::Partly };
+            }
             Err(_) => {
                 self.end(key);
                 return CaughtUp::Lost;
@@ -178,6 +184,25 @@ impl<S: Socket> Shard<S> {
         }
     }
 
+    /// Takes messages back that are not begun and that a newer one of their topic, owed by now,
+    /// replaces: a reader of mode `latest` that goes on gets nothing older than its socket held.
+    pub(super) fn withdraw_replaced(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        if connection.outbox().is_none() {
+            return;
+        }
+        let Some(behind) = connection.take_behind() else { return };
+        let mut withdrawn = 0;
+        connection.change_outbox(&self.marks, &self.counters, |outbox| {
+            withdrawn = outbox.withdraw(|local| behind.get(local).is_some());
+        });
+        connection.put_behind(behind);
+        if withdrawn > 0 {
+            connection.extras_mut().merged += withdrawn;
+            self.counters.messages_merged.add(withdrawn);
+        }
+    }
+
     /// Counts what a subscription of mode `latest` was spared.
     fn count_merged(&mut self, key: Key, local: u32, step: &CatchUp) {
         let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
@@ -214,4 +239,8 @@ fn write_frames(socket: &mut impl Socket, batch: &[Newest]) -> io::Result<usize>
     let slices: SmallVec<[IoSlice<'_>; SLICES_MAX]> =
         frames.map(|frame| IoSlice::new(frame)).collect();
     if slices.is_empty() { Ok(0) } else { socket.write_vectored(&slices) }
+}
+
+fn is_temporary(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

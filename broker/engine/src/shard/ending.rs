@@ -21,6 +21,8 @@ impl<S: Socket> Shard<S> {
         for key in keys {
             if let Some(WireForm::Sdk(codec)) = self.form(key) {
                 self.send(key, sdk_frame(codec, 48, |out| drain.encode(codec, out)), now);
+                // Or the connection would look blocked to what is still to come before the end.
+                self.flush_outbox(key, now);
             }
             self.close(key, CloseCode::SERVICE_RESTART, "the broker restarts; come back", now);
         }

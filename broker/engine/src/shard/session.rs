@@ -131,6 +131,8 @@ impl<S: Socket> Shard<S> {
             let message = format!("this connection has {most} subscriptions, the most allowed");
             return Err(ErrorReply::new(ErrorCode::LimitExceeded, message));
         }
+        // What is marked goes out first: a connection that is owed something counts as waiting.
+        self.stage_pending(key, now);
         let Subscribe { mode, max_rate, snapshot, .. } = *subscribe;
         let options = StreamOptions { mode, max_rate, snapshot };
         let since = subscribe.since.as_ref();
@@ -151,12 +153,13 @@ impl<S: Socket> Shard<S> {
         now: Now,
     ) -> Result<ReplyBody, ErrorReply> {
         let filter = filter(&unsubscribe.topic)?;
+        // What is marked already still belongs before the reply. It may be too much for the
+        // connection, which has no subscriptions then.
+        self.stage_pending(key, now);
         let Some(place) = self.place_of(key, &filter) else {
             let message = format!("this connection does not subscribe to {filter}");
             return Err(ErrorReply::new(ErrorCode::NotSubscribed, message));
         };
-        // What is marked already still belongs before the reply.
-        self.stage_pending(key, now);
         match filter {
             Filter::Topic(_) => self.leave(key, place),
             Filter::Pattern(_) => self.leave_pattern(key, place),

@@ -170,6 +170,32 @@ impl LocalTopics {
         *known = offset.max(*known);
     }
 
+    /// Panics unless topics and patterns know each other.
+    #[cfg(any(test, feature = "simulator"))]
+    pub(super) fn audit(&self) {
+        assert_eq!(self.topics.len(), self.by_id.len(), "topics by id");
+        for (local, topic) in &self.topics {
+            assert_eq!(self.find(topic.topic.id), Some(local as u32), "a topic by its id");
+            assert!(topic.has_named() || !topic.patterns.is_empty(), "a topic that nobody wants");
+            let knows =
+                |place: &u32| self.patterns[*place as usize].topics.contains(&(local as u32));
+            assert!(topic.patterns.iter().all(knows), "a pattern knows what it matches");
+        }
+        for (place, pattern) in &self.patterns {
+            assert!(!pattern.lists.is_empty(), "a pattern that nobody wants");
+            assert_eq!(self.find_pattern(&pattern.pattern), Some(place as u32));
+            let knows =
+                |local: &u32| self.topics[*local as usize].patterns.contains(&(place as u32));
+            assert!(pattern.topics.iter().all(knows), "a topic knows its patterns");
+        }
+    }
+
+    /// Whether some mail may not be for everyone.
+    #[cfg(any(test, feature = "simulator"))]
+    pub(super) fn has_fresh(&self) -> bool {
+        self.topics.iter().any(|(_, topic)| !topic.fresh.is_empty())
+    }
+
     /// To be called when the mailbox is empty: whatever comes from now on is for everyone, unless
     /// a tier still holds something back.
     pub(super) fn forget_fresh(&mut self) {

@@ -1,7 +1,11 @@
 //! The client against a real broker.
 
+mod delivery;
+mod lossy;
 mod proxy;
+mod publishing;
 mod recovery;
+mod repairing;
 
 use std::time::Duration;
 
@@ -22,7 +26,7 @@ fn start() -> Server {
 /// A broker that keeps this many messages of each topic.
 fn start_with_history(messages: usize) -> Server {
     let mut config = ServerConfig::default_for_tests();
-    config.limits.history_messages_max = messages;
+    config.limits.namespaces.default_mut().history_messages = messages;
     Server::start(config).expect("a broker")
 }
 
@@ -41,6 +45,14 @@ async fn next_missed(subscription: &mut Subscription) -> Missed {
     match next_update(subscription).await {
         Update::Gap(gap) => gap.missed,
         other => panic!("{other:?} instead of a gap"),
+    }
+}
+
+/// Publishes to `t`, each text its offset.
+async fn publish(client: &Client, offsets: std::ops::RangeInclusive<u64>) {
+    for offset in offsets {
+        let published = client.publish("t", Payload::text(offset.to_string())).await;
+        assert_eq!(published.expect("published").offset, offset);
     }
 }
 

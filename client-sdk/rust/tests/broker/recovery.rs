@@ -5,20 +5,13 @@ use std::time::Duration;
 use fanfare_client::{Client, Codec, Missed, Mode, Payload, SubscribeOptions, Update};
 
 use crate::proxy::Proxy;
-use crate::{next, next_missed, next_update, start, start_with_history};
+use crate::{next, next_missed, next_update, publish, start, start_with_history};
 
 /// A client that comes back quickly when the proxy cuts it.
 async fn client_behind(proxy: &Proxy, codec: Codec) -> Client {
     let builder = Client::builder(&proxy.url()).codec(codec);
     let quick = builder.backoff(Duration::from_millis(5), Duration::from_millis(50));
     quick.connect().await.expect("connected")
-}
-
-async fn publish(client: &Client, offsets: std::ops::RangeInclusive<u64>) {
-    for offset in offsets {
-        let position = client.publish("t", Payload::text(offset.to_string())).await;
-        assert_eq!(position.expect("published").offset, offset);
-    }
 }
 
 #[tokio::test]

@@ -152,6 +152,30 @@ async fn without_a_snapshot_mode_latest_begins_with_what_comes() {
 }
 
 #[tokio::test]
+async fn in_mode_latest_what_is_not_kept_any_more_is_passed_over() {
+    let peer = Peer::bind().await;
+    let (client, mut link) = peer.client(peer.builder()).await;
+    let options = latest().since(position("e1", 3));
+    let (subscription, ()) = tokio::join!(client.subscribe_with("a", options), async {
+        let command = link.command().await;
+        let subscribed = fanfare_protocol::Subscribed {
+            epoch: "e1".to_owned(),
+            offset: 9,
+            mode: Mode::Latest,
+            ..fanfare_protocol::Subscribed::default()
+        };
+        link.confirm(&command, fanfare_protocol::ReplyBody::Subscribe(subscribed)).await;
+        // Nothing up to 9 comes, and nothing is missing for that.
+        link.heads(&[("a", 9)]).await;
+        link.message("a", 10, "ten").await;
+    });
+    let mut subscription = subscription.unwrap();
+    assert_eq!(next_text(&mut subscription).await, "ten");
+    link.nothing().await;
+    assert_eq!(client.repairs(), 0);
+}
+
+#[tokio::test]
 async fn every_option_is_said_to_the_broker_each_time() {
     let peer = Peer::bind().await;
     let (client, mut link) = peer.client(peer.builder()).await;

@@ -149,6 +149,21 @@ async fn a_topic_that_was_forgotten_and_came_back_begins_anew() {
 }
 
 #[tokio::test]
+async fn a_topic_that_a_subscription_by_name_brings_back_begins_anew_for_a_pattern_too() {
+    let peer = Peer::bind().await;
+    let (client, mut link) = peer.client(peer.builder()).await;
+    let mut ticks = subscribe_all(&mut link, &client, "ticks.*").await;
+    link.message("ticks.A", 900, "of the old life").await;
+    assert_eq!(next_text(&mut ticks).await, "of the old life");
+    let mut named = link.subscribe(&client, "ticks.A").await;
+    for offset in [1, 2] {
+        link.message("ticks.A", offset, "of the new life").await;
+        assert_eq!(next_message(&mut named).await.offset, offset);
+        assert_eq!(next_message(&mut ticks).await.offset, offset);
+    }
+}
+
+#[tokio::test]
 async fn in_mode_latest_offsets_may_skip() {
     let peer = Peer::bind().await;
     let (client, mut link) = peer.client(peer.builder()).await;
