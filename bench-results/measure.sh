@@ -19,8 +19,10 @@ measure() {
   local scenario=$1
   shift
   [[ -z "${ONLY:-}" || " $ONLY " == *" $scenario "* ]] || return 0
-  echo "== $scenario: loadgen $*"
-  { echo "\$ loadgen $*"; target/release/loadgen "$@" --name "$scenario" --out "$out/$scenario.json" 2>/dev/null; } |
+  local command
+  command="loadgen$(printf ' %q' "$@")"
+  echo "== $scenario: $command"
+  { echo "\$ $command"; target/release/loadgen "$@" --name "$scenario" --out "$out/$scenario.json" 2>/dev/null; } |
     tee "$out/$scenario.txt"
 }
 
