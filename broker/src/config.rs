@@ -1,4 +1,5 @@
-//! The configuration file: today the options of namespaces and the limits of slow readers.
+//! The configuration file: today the options of namespaces, and the limits of slow and silent
+//! readers.
 //!
 //! Owns how it is written; what the options mean is the engine's.
 
@@ -43,6 +44,8 @@ struct File {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LimitsTable {
+    ping_interval: Option<DurationText>,
+    pong_timeout: Option<DurationText>,
     stall_timeout: Option<DurationText>,
     outbox_low_water: Option<SizeText>,
     outbox_high_water: Option<SizeText>,
@@ -145,6 +148,8 @@ fn is_one_level(name: &str) -> bool {
 
 impl LimitsTable {
     fn apply(&self, limits: &mut Limits) {
+        set(&mut limits.ping_interval_ms, self.ping_interval.map(DurationText::ms));
+        set(&mut limits.pong_timeout_ms, self.pong_timeout.map(DurationText::ms));
         set(&mut limits.stall_timeout_ms, self.stall_timeout.map(DurationText::ms));
         set(&mut limits.outbox_low_water_bytes, self.outbox_low_water.map(|size| size.0));
         set(&mut limits.outbox_high_water_bytes, self.outbox_high_water.map(|size| size.0));
@@ -219,6 +224,23 @@ mod tests {
         let audit = limits.namespaces.of("audit.x");
         assert_eq!((audit.slow_consumer, audit.history_bytes), (SlowConsumer::Disconnect, 4_096));
         assert_eq!(limits.namespaces.of("other").history_messages, 50);
+    }
+
+    /// The TOML block of the project's README.
+    fn readme_file() -> String {
+        let readme = include_str!("../../README.md");
+        let (_, block) = readme.split_once("```toml\n").expect("a file is shown");
+        block.split("```").next().unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn the_file_that_the_readme_shows_holds_the_defaults() {
+        let shown = apply(&readme_file()).unwrap();
+        let stocks = shown.namespaces.of("stocks.A");
+        assert!(stocks.latest && stocks.mode == Mode::Latest);
+        assert_eq!(shown.namespaces.default, Limits::default().namespaces.default);
+        let namespaces = Limits::default().namespaces;
+        assert_eq!(Limits { namespaces, ..shown }, Limits::default());
     }
 
     #[test]

@@ -118,7 +118,10 @@ impl Server {
             return Err(StartError::Shards(count));
         }
         let listen_error = |addr| move |source| StartError::Listen { addr, source };
-        let listeners = net::listen(config.listen, count).map_err(listen_error(config.listen))?;
+        let limits = &config.limits;
+        let user_timeout = Duration::from_millis(limits.stall_timeout_ms + limits.close_timeout_ms);
+        let listeners =
+            net::listen(config.listen, count, user_timeout).map_err(listen_error(config.listen))?;
         let admin_listener = std::net::TcpListener::bind(config.admin_listen)
             .map_err(listen_error(config.admin_listen))?;
         let addr = listeners[0].local_addr()?;

@@ -20,15 +20,35 @@ pub struct Outbox {
 struct Waiting {
     bytes: Bytes,
     since_ms: u64,
+    /// The topic of a message that a newer one of that topic may replace.
+    replaceable: Option<u32>,
 }
 
 impl Outbox {
     /// Appends a frame.
     pub fn push(&mut self, frame: Bytes, now_ms: u64) {
+        self.push_message(frame, None, now_ms);
+    }
+
+    /// Appends a message. `replaceable`: its topic, if [`Self::withdraw`] may take it back.
+    pub fn push_message(&mut self, frame: Bytes, replaceable: Option<u32>, now_ms: u64) {
         if !frame.is_empty() {
             self.bytes += frame.len();
-            self.frames.push_back(Waiting { bytes: frame, since_ms: now_ms });
+            self.frames.push_back(Waiting { bytes: frame, since_ms: now_ms, replaceable });
         }
+    }
+
+    /// Takes back the replaceable messages of topics that have a newer one, apart from one that
+    /// is begun; how many.
+    pub fn withdraw(&mut self, has_newer: impl Fn(u32) -> bool) -> u64 {
+        let mut is_begun = self.first_is_begun;
+        let (before, bytes) = (self.frames.len(), &mut self.bytes);
+        self.frames.retain(|frame| {
+            let stays = std::mem::take(&mut is_begun) || !frame.replaceable.is_some_and(&has_newer);
+            *bytes -= if stays { 0 } else { frame.bytes.len() };
+            stays
+        });
+        (before - self.frames.len()) as u64
     }
 
     /// Appends what is left of a frame whose first bytes are written; only to an empty outbox.
@@ -148,6 +168,20 @@ mod tests {
         outbox.drop_unbegun();
         assert!(outbox.is_empty());
         assert_eq!(outbox.bytes(), 0);
+    }
+
+    #[test]
+    fn messages_that_have_a_newer_one_are_taken_back_unless_begun() {
+        let mut outbox = Outbox::default();
+        for (frame, topic) in [("aa", Some(1)), ("bb", None), ("cc", Some(2)), ("dd", Some(1))] {
+            outbox.push_message(Bytes::from_static(frame.as_bytes()), topic, 0);
+        }
+        outbox.advance(1);
+        assert_eq!(outbox.withdraw(|topic| topic == 1), 1);
+        assert_eq!((content(&outbox), outbox.bytes()), (b"abbcc".to_vec(), 5));
+        outbox.advance(1);
+        assert_eq!(outbox.withdraw(|_| true), 1);
+        assert_eq!((content(&outbox), outbox.bytes()), (b"bb".to_vec(), 2));
     }
 
     #[test]

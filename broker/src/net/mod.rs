@@ -13,20 +13,25 @@ const BACKLOG: i32 = 16_384;
 /// that what a slow reader has not got yet waits where it can still be counted and replaced.
 const NOTSENT_LOWAT_BYTES: u32 = 64 * 1_024;
 
-/// How long sent bytes may stay unacknowledged before the kernel gives a connection up.
-const USER_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// Binds `count` listeners to `addr`, among which the kernel spreads connections. A port of 0
 /// is chosen once for all.
+///
+/// `user_timeout`: how long sent bytes may stay unacknowledged, or a peer's window closed, before
+/// the kernel gives a connection up (`TCP_USER_TIMEOUT`). Longer than what the broker itself waits
+/// for a slow reader, or the kernel would end it without a word.
 ///
 /// # Errors
 /// Whatever the kernel says, an address in use first of all: with `SO_REUSEPORT` alone a second
 /// broker would silently share the port, so a plain bind is tried before.
-pub(crate) fn listen(addr: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
+pub(crate) fn listen(
+    addr: SocketAddr,
+    count: usize,
+    user_timeout: Duration,
+) -> io::Result<Vec<TcpListener>> {
     let probe = socket(addr)?;
     probe.bind(&addr.into())?;
     let addr = TcpListener::from(probe).local_addr()?;
-    (0..count).map(|_| listener(addr)).collect()
+    (0..count).map(|_| listener(addr, user_timeout)).collect()
 }
 
 fn socket(addr: SocketAddr) -> io::Result<Socket> {
@@ -36,14 +41,14 @@ fn socket(addr: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn listener(addr: SocketAddr) -> io::Result<TcpListener> {
+fn listener(addr: SocketAddr, user_timeout: Duration) -> io::Result<TcpListener> {
     let socket = socket(addr)?;
     socket.set_reuse_port(true)?;
     socket.bind(&addr.into())?;
     // Accepted sockets inherit these, which saves three system calls for each of them.
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_notsent_lowat(NOTSENT_LOWAT_BYTES)?;
-    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    socket.set_tcp_user_timeout(Some(user_timeout))?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
@@ -52,13 +57,15 @@ fn listener(addr: SocketAddr) -> io::Result<TcpListener> {
 mod tests {
     use super::*;
 
+    const USER_TIMEOUT: Duration = Duration::from_secs(30);
+
     #[test]
     fn a_port_in_use_is_refused_although_listeners_share_it() {
         let any: SocketAddr = ([127, 0, 0, 1], 0).into();
-        let listeners = listen(any, 3).unwrap();
+        let listeners = listen(any, 3, USER_TIMEOUT).unwrap();
         let addr = listeners[0].local_addr().unwrap();
         assert!(listeners.iter().all(|l| l.local_addr().unwrap() == addr));
-        let error = listen(addr, 1).unwrap_err();
+        let error = listen(addr, 1, USER_TIMEOUT).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 }

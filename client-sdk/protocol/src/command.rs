@@ -63,7 +63,10 @@ pub struct Connect {
 
 impl Connect {
     /// Checks the lengths of the fields.
-    pub(crate) fn check(&self) -> Result<(), ErrorReply> {
+    ///
+    /// # Errors
+    /// `bad_request`, telling what is allowed.
+    pub fn check(&self) -> Result<(), ErrorReply> {
         for (field, value, limit) in
             [("token", &self.token, TOKEN_BYTES_MAX), ("name", &self.name, NAME_BYTES_MAX)]
         {

@@ -93,6 +93,15 @@ pub struct Published {
     pub duplicate: bool,
 }
 
+impl Published {
+    /// Where the message stands, as a position from which a subscription or a page of history
+    /// can go on.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position { epoch: self.epoch.clone(), offset: self.offset }
+    }
+}
+
 /// The answer to `presence`: who is on a topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PresenceList {

@@ -27,6 +27,12 @@ impl Backoff {
         self.min + (ceiling - self.min).mul_f64(fastrand::f64())
     }
 
+    /// The wait before the first attempt after the broker has asked its clients to spread their
+    /// return over `window`: any moment of it, each as likely.
+    pub(crate) fn within(window: Duration) -> Duration {
+        window.mul_f64(fastrand::f64())
+    }
+
     /// Tells that a connection lived for `lifetime`. Only one that outlived the longest wait
     /// clears the count, so that a broker that fails soon after accepting is not hammered.
     pub(crate) fn connection_lived(&mut self, lifetime: Duration) {
@@ -65,6 +71,17 @@ mod tests {
         let waits: Vec<_> = (0..1_000).map(|_| Backoff::new(MIN, MAX).next()).collect();
         let in_lower_half = waits.iter().filter(|&&wait| wait < MIN.mul_f64(1.5)).count();
         assert!((350..650).contains(&in_lower_half), "{in_lower_half} of 1000");
+    }
+
+    #[test]
+    fn a_return_after_a_drain_is_spread_over_the_whole_window() {
+        let waits: Vec<_> = (0..1_000).map(|_| Backoff::within(MAX)).collect();
+        assert!(waits.iter().all(|wait| *wait <= MAX));
+        for quarter in 0..4 {
+            let (from, to) = (MAX / 4 * quarter, MAX / 4 * (quarter + 1));
+            let within = waits.iter().filter(|&&wait| (from..to).contains(&wait)).count();
+            assert!((180..320).contains(&within), "{within} of 1000 in quarter {quarter}");
+        }
     }
 
     #[test]

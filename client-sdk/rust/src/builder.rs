@@ -4,15 +4,20 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare_protocol::Codec;
+use fanfare_protocol::{Codec, Connect};
 
 use crate::address::Address;
 use crate::client::Client;
 use crate::driver;
 use crate::error::Error;
 
-/// The longest queue or buffer that an option may ask for.
-const QUEUE_MAX: usize = 1 << 20;
+/// The longest buffer that an option may ask for.
+const BUFFER_MAX: usize = 1 << 20;
+
+/// Sixteen frames of the default message limit: enough to keep a connection of 100 Mbit/s busy for
+/// 80 ms, more than a round trip across a continent, and so little that a publisher which is too
+/// fast for its network learns of it within a second at 10 Mbit/s.
+const HIGH_WATER_BYTES: u64 = 1 << 20;
 
 /// Options of a [`Client`], from [`Client::builder`].
 ///
@@ -48,13 +53,14 @@ pub struct ClientBuilder {
 pub(crate) struct Config {
     pub(crate) codec: Codec,
     pub(crate) token: Option<String>,
+    pub(crate) name: Option<String>,
     pub(crate) backoff_min: Duration,
     pub(crate) backoff_max: Duration,
     pub(crate) connect_timeout: Duration,
     pub(crate) command_timeout: Duration,
     pub(crate) liveness_grace: Duration,
     pub(crate) subscription_buffer: usize,
-    pub(crate) request_queue: usize,
+    pub(crate) high_water_bytes: u64,
 }
 
 impl Default for Config {
@@ -62,14 +68,22 @@ impl Default for Config {
         Self {
             codec: Codec::Json,
             token: None,
+            name: None,
             backoff_min: Duration::from_millis(500),
             backoff_max: Duration::from_secs(20),
             connect_timeout: Duration::from_secs(10),
             command_timeout: Duration::from_secs(10),
             liveness_grace: Duration::from_secs(10),
             subscription_buffer: 256,
-            request_queue: 1_024,
+            high_water_bytes: HIGH_WATER_BYTES,
         }
+    }
+}
+
+impl Config {
+    /// The fields of the `connect` command.
+    pub(crate) fn connect(&self) -> Connect {
+        Connect { token: self.token.clone(), name: self.name.clone() }
     }
 }
 
@@ -98,9 +112,17 @@ impl ClientBuilder {
         self
     }
 
+    /// What presence calls the client, in at most 64 bytes. Nobody checks whether it is true. The
+    /// default is none.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.config.name = Some(name.into());
+        self
+    }
+
     /// The waits between attempts to reconnect: each is random, at least `min`, and the range
     /// doubles from one to the next until it reaches `max`. A connection that lived for `max`
-    /// starts over. The default is 500 ms to 20 s; a `max` under `min` counts as `min`.
+    /// starts over. The default is 500 ms to 20 s; a `max` under `min` counts as `min`. Where the
+    /// broker has said that it drains, the first wait is what it asked for instead.
     pub fn backoff(mut self, min: Duration, max: Duration) -> Self {
         (self.config.backoff_min, self.config.backoff_max) = (min, max);
         self
@@ -133,14 +155,15 @@ impl ClientBuilder {
     /// reply to a command is awaited, up to 16 times as many messages are kept to get at it, so
     /// that a program may publish from inside its loop over messages.
     pub fn subscription_buffer(mut self, messages: usize) -> Self {
-        self.config.subscription_buffer = messages.clamp(1, QUEUE_MAX);
+        self.config.subscription_buffer = messages.clamp(1, BUFFER_MAX);
         self
     }
 
-    /// How many commands wait for the connection before callers have to wait too, 1 to 1,048,576
-    /// (a value outside counts as the nearest). The default is 1,024.
-    pub fn request_queue(mut self, requests: usize) -> Self {
-        self.config.request_queue = requests.clamp(1, QUEUE_MAX);
+    /// The high-water mark of the [buffered amount](Client::buffered_amount): how many bytes may
+    /// wait for the network before publishing has to wait too. A larger frame goes when nothing
+    /// else waits. The default is 1 MiB.
+    pub fn high_water_mark(mut self, bytes: u64) -> Self {
+        self.config.high_water_bytes = bytes;
         self
     }
 
@@ -150,10 +173,12 @@ impl ClientBuilder {
     /// Must be called inside a tokio runtime, which then runs the client's background task.
     ///
     /// # Errors
-    /// [`Error::BadUrl`], [`Error::Unreachable`], [`Error::UpgradeRefused`],
+    /// [`Error::BadUrl`], [`Error::BadOption`], [`Error::Unreachable`], [`Error::UpgradeRefused`],
     /// [`Error::NotABroker`], [`Error::Refused`] or [`Error::ClosedByBroker`].
     pub async fn connect(self) -> Result<Client, Error> {
         let address = Address::parse(&self.url)?;
+        let connect = self.config.connect();
+        connect.check().map_err(|error| Error::BadOption { detail: error.message })?;
         driver::start(address, Arc::new(self.config)).await
     }
 }

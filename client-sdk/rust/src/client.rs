@@ -1,21 +1,23 @@
 //! The handle of a client: what an application calls. Sends requests to the driver task and waits
-//! for their outcome; owns no socket.
+//! for their outcome; owns no socket. Publishing is in `publish`, asking in `query`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use fanfare_protocol::{Command, Payload, Position, Publish, Request as Body, TopicName};
-use serde::Serialize;
+use fanfare_protocol::{Command, Filter, Request as Body};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::Message as Frame;
 
+use crate::buffered::{BufferedAmount, NoRoom};
 use crate::builder::{ClientBuilder, Config};
-use crate::connection;
+use crate::connection::{frame_bytes, frame_of};
 use crate::error::Error;
 use crate::event::{EventHub, Events};
-use crate::request::{Control, Listener, Reply, Request};
-use crate::subscription::{SubscribeOptions, Subscription};
+use crate::options::SubscribeOptions;
+use crate::request::{Awaited, Control, Listener, Outgoing, Reply, Request};
+use crate::subscription::Subscription;
 
 /// A connection to a broker that comes back by itself when it is lost.
 ///
@@ -24,7 +26,7 @@ use crate::subscription::{SubscribeOptions, Subscription};
 /// [`Subscription`] have been dropped.
 #[derive(Clone, Debug)]
 pub struct Client {
-    handle: Arc<Handle>,
+    pub(crate) handle: Arc<Handle>,
 }
 
 impl Client {
@@ -46,21 +48,31 @@ impl Client {
         Self { handle: Arc::new(handle) }
     }
 
-    /// Subscribes to `topic` and waits until the subscription is live: every message published
-    /// after this returns arrives, or is told as a gap. As [`subscribe_with`](Self::subscribe_with)
-    /// with the default options.
+    /// Subscribes to a topic, or to all topics that match a pattern such as `ticks.*` or
+    /// `news.>`, and waits until the subscription is live: every message published after this
+    /// returns arrives, or is told as a gap. As [`subscribe_with`](Self::subscribe_with) with the
+    /// default options.
     ///
     /// # Errors
     /// As [`subscribe_with`](Self::subscribe_with).
-    pub async fn subscribe(&self, topic: &str) -> Result<Subscription, Error> {
-        self.subscribe_with(topic, SubscribeOptions::new()).await
+    pub async fn subscribe(&self, filter: &str) -> Result<Subscription, Error> {
+        self.subscribe_with(filter, SubscribeOptions::new()).await
     }
 
-    /// Subscribes to `topic` with a mode, or from a position that the application has kept.
+    /// Subscribes to a topic or a pattern with a mode, a rate, the newest messages or presence,
+    /// or from a position that the application has kept.
     ///
-    /// Subscriptions of one client to the same topic share one subscription on the wire. The first
-    /// one chooses mode and position; a further one joins it where it stands, gets what comes from
-    /// then on, and must ask for the same mode and no position.
+    /// In a pattern a level `*` stands for exactly one level of a topic's name, and a last level
+    /// `>` for one or more. Topics that come into being later are included.
+    ///
+    /// Subscriptions of one client to the same topic or pattern share one subscription on the
+    /// wire. The first one chooses the options; a further one joins it where it stands, gets what
+    /// comes from then on, and must ask for the same options and no position.
+    ///
+    /// Where several subscriptions of a client match a message, each of them gets it, but it
+    /// travels once. So they share what decides whether it is sent at all: mode and rate of a
+    /// subscription by name decide over those of a pattern, and those of an earlier pattern over
+    /// those of a later one. Whoever needs them apart gives each a client of its own.
     ///
     /// What comes waits in a bounded buffer (see [`ClientBuilder::subscription_buffer`]) until
     /// the application reads it. While a buffer is full the client stops reading its socket, so
@@ -68,77 +80,39 @@ impl Client {
     /// Subscriptions of very different speed belong on clients of their own.
     ///
     /// # Errors
-    /// [`Error::BadTopic`], [`Error::TooLarge`], [`Error::SubscribedOtherwise`],
-    /// [`Error::Refused`], [`Error::TimedOut`] (the subscription is then given up),
-    /// [`Error::ClosedByBroker`] or [`Error::Closed`].
+    /// [`Error::BadTopic`], [`Error::BadOption`], [`Error::TooLarge`],
+    /// [`Error::SubscribedOtherwise`], [`Error::Refused`], [`Error::TimedOut`] (the subscription
+    /// is then given up), [`Error::ClosedByBroker`] or [`Error::Closed`].
     pub async fn subscribe_with(
         &self,
-        topic: &str,
+        filter: &str,
         options: SubscribeOptions,
     ) -> Result<Subscription, Error> {
-        let topic = TopicName::new(topic)?;
-        self.check_subscribe(&topic, &options)?;
+        let filter = Filter::new(filter)?;
+        // Only to refuse what is wrong at once; the driver asks, and each time anew.
+        let request = Body::Subscribe(options.command(&filter)?);
+        self.encode(&Command { id: Some(u64::MAX), request })?;
         let number = self.handle.shared.next_number();
         let ended = Arc::new(OnceLock::new());
         let (updates, receiver) = mpsc::channel(self.handle.config.subscription_buffer);
         // Made before the wait, so that giving up the wait ends the subscription like any other.
+        let handle = self.handle.clone();
         let mut subscription =
-            Subscription::new(self.handle.clone(), topic.clone(), number, receiver, ended.clone());
-        let position = self
-            .request(|begun| {
-                let listener = Listener { number, updates, begun: Some(begun), ended };
-                Request::Subscribe { topic, options, listener }
-            })
-            .await?;
-        subscription.begin_at(position);
+            Subscription::new(handle, filter.clone(), number, receiver, ended.clone());
+        let began = Instant::now();
+        let (begun, outcome) = oneshot::channel();
+        let listener = Listener { number, updates, begun: Some(begun), ended };
+        self.enqueue(Request::Subscribe { filter, options, listener })?;
+        subscription.begin_at(self.outcome(outcome, began).await?);
         Ok(subscription)
     }
 
-    /// Publishes a message and waits for the broker's confirmation: where it stands in the topic.
-    ///
-    /// While the client is reconnecting the message waits in the outgoing queue. A message whose
-    /// future is dropped before it is written is not sent.
-    ///
-    /// # Errors
-    /// [`Error::BadTopic`], [`Error::TooLarge`], [`Error::Refused`], [`Error::ClosedByBroker`] or
-    /// [`Error::Closed`]: it was not published. [`Error::ConnectionLost`] or [`Error::TimedOut`]:
-    /// the outcome is unknown (see [`Error::outcome_is_unknown`]).
-    pub async fn publish(&self, topic: &str, payload: Payload) -> Result<Position, Error> {
-        let id = self.handle.shared.next_number();
-        let frame = self.encode_publish(Some(id), topic, payload)?;
-        self.request(|reply| Request::Publish { frame, confirm: Some((id, reply)) }).await
-    }
-
-    /// Publishes `value`, written as JSON; else as [`publish`](Self::publish).
-    ///
-    /// # Errors
-    /// [`Error::BadPayload`] if the value cannot be written as JSON or is nested too deep; else
-    /// as [`publish`](Self::publish).
-    pub async fn publish_json<T>(&self, topic: &str, value: &T) -> Result<Position, Error>
-    where
-        T: Serialize + ?Sized,
-    {
-        let bad = |detail: String| Error::BadPayload { detail };
-        let json = serde_json::to_vec(value).map_err(|e| bad(e.to_string()))?;
-        let payload = Payload::json(json).ok_or_else(|| bad("it is nested too deep".to_owned()))?;
-        self.publish(topic, payload).await
-    }
-
-    /// Publishes a message without confirmation: waits only for room in the outgoing queue. The
-    /// message is lost if the connection is lost before it is written, or if the broker refuses
-    /// it.
-    ///
-    /// # Errors
-    /// [`Error::BadTopic`], [`Error::TooLarge`], [`Error::TimedOut`] if the queue stays full,
-    /// [`Error::ClosedByBroker`] or [`Error::Closed`].
-    pub async fn publish_unconfirmed(&self, topic: &str, payload: Payload) -> Result<(), Error> {
-        let frame = self.encode_publish(None, topic, payload)?;
-        let queued = self.handle.requests.send(Request::Publish { frame, confirm: None });
-        match tokio::time::timeout(self.handle.command_timeout(), queued).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(self.handle.shared.end_error()),
-            Err(_) => Err(Error::TimedOut { after: self.handle.command_timeout() }),
-        }
+    /// How many subscriptions were made anew because something that the broker had sent did not
+    /// arrive (see [`Event::Repairing`](crate::Event::Repairing)). On a network and a broker that
+    /// work this stays 0.
+    #[must_use]
+    pub fn repairs(&self) -> u64 {
+        self.handle.shared.repairs.load(Ordering::Relaxed)
     }
 
     /// The client's events, beginning with the newest one.
@@ -157,38 +131,69 @@ impl Client {
         closed.await.ok();
     }
 
-    async fn request<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Error> {
-        let (reply, outcome) = oneshot::channel();
-        let request = request(reply);
-        let after = self.handle.command_timeout();
-        let exchange = async {
-            let end_error = |_| self.handle.shared.end_error();
-            self.handle.requests.send(request).await.map_err(end_error)?;
-            outcome.await.unwrap_or_else(|_| Err(self.handle.shared.end_error()))
-        };
-        tokio::time::timeout(after, exchange).await.unwrap_or(Err(Error::TimedOut { after }))
-    }
-
-    /// Only the position comes from outside and has no limit of its own.
-    fn check_subscribe(&self, topic: &TopicName, options: &SubscribeOptions) -> Result<(), Error> {
-        let request = Body::Subscribe(options.clone().command(topic));
-        let command = Command { id: Some(u64::MAX), request };
-        let frame = connection::frame_of(self.handle.config.codec, &[command]);
-        self.handle.shared.check_length(&frame)
-    }
-
-    fn encode_publish(
+    /// Sends a command and waits for its reply, at most for the command timeout in all.
+    pub(crate) async fn command<T>(
         &self,
-        id: Option<u64>,
-        topic: &str,
-        payload: Payload,
-    ) -> Result<Frame, Error> {
-        TopicName::check(topic)?;
-        let publish = Publish::new(topic, payload);
-        let command = Command { id, request: Body::Publish(publish) };
-        let frame = connection::frame_of(self.handle.config.codec, &[command]);
+        command: &Command,
+        wait_for_room: bool,
+        awaited: impl FnOnce(Reply<T>) -> Awaited,
+    ) -> Result<T, Error> {
+        let began = Instant::now();
+        let outgoing = self.reserve(command, wait_for_room).await?;
+        let (reply, outcome) = oneshot::channel();
+        self.enqueue(Request::Command { outgoing, awaited: Some(awaited(reply)) })?;
+        self.outcome(outcome, began).await
+    }
+
+    /// Waits for the outcome of a request that began at this time.
+    async fn outcome<T>(
+        &self,
+        outcome: oneshot::Receiver<Result<T, Error>>,
+        began: Instant,
+    ) -> Result<T, Error> {
+        let after = self.handle.command_timeout();
+        match timeout(after.saturating_sub(began.elapsed()), outcome).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(self.handle.shared.end_error()),
+            Err(_) => Err(Error::TimedOut { after }),
+        }
+    }
+
+    /// Encodes a command and finds room for it, at most for the command timeout.
+    pub(crate) async fn reserve(&self, command: &Command, wait: bool) -> Result<Outgoing, Error> {
+        let frame = self.encode(command)?;
+        if !wait {
+            return self.reserve_now(frame);
+        }
+        let room = self.handle.shared.buffered.reserve(frame_bytes(&frame));
+        match timeout(self.handle.command_timeout(), room).await {
+            Ok(Some(charge)) => Ok(Outgoing { frame, charge: Some(charge) }),
+            Ok(None) => Err(self.handle.shared.end_error()),
+            Err(_) => Err(self.buffer_full(self.buffered_amount())),
+        }
+    }
+
+    /// Finds room for a frame that is there now.
+    pub(crate) fn reserve_now(&self, frame: Frame) -> Result<Outgoing, Error> {
+        match self.handle.shared.buffered.try_reserve(frame_bytes(&frame)) {
+            Ok(charge) => Ok(Outgoing { frame, charge: Some(charge) }),
+            Err(NoRoom(buffered)) => Err(self.buffer_full(buffered)),
+        }
+    }
+
+    /// Puts a request into the queue of the driver.
+    pub(crate) fn enqueue(&self, request: Request) -> Result<(), Error> {
+        self.handle.requests.send(request).map_err(|_| self.handle.shared.end_error())
+    }
+
+    pub(crate) fn encode(&self, command: &Command) -> Result<Frame, Error> {
+        let frame = frame_of(self.handle.config.codec, std::slice::from_ref(command));
         self.handle.shared.check_length(&frame)?;
         Ok(frame)
+    }
+
+    fn buffer_full(&self, buffered: u64) -> Error {
+        Error::BufferFull { buffered, high_water: self.handle.shared.buffered.high_water_bytes() }
     }
 }
 
@@ -197,7 +202,7 @@ impl Client {
 pub(crate) struct Handle {
     pub(crate) config: Arc<Config>,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) requests: mpsc::Sender<Request>,
+    pub(crate) requests: mpsc::UnboundedSender<Request>,
     pub(crate) controls: mpsc::UnboundedSender<Control>,
 }
 
@@ -220,15 +225,21 @@ pub(crate) struct Shared {
     pub(crate) ended: OnceLock<Error>,
     /// The broker's limit for one frame, learned from its answer to `connect`.
     pub(crate) message_bytes_max: AtomicU64,
+    /// What is still to be handed to the network.
+    pub(crate) buffered: Arc<BufferedAmount>,
+    /// Subscriptions that were made anew because something had not arrived.
+    pub(crate) repairs: AtomicU64,
     numbers: AtomicU64,
 }
 
 impl Shared {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(high_water_bytes: u64) -> Self {
         Self {
             events: EventHub::new(),
             ended: OnceLock::new(),
             message_bytes_max: AtomicU64::new(u64::MAX),
+            buffered: Arc::new(BufferedAmount::new(high_water_bytes)),
+            repairs: AtomicU64::new(0),
             numbers: AtomicU64::new(1),
         }
     }

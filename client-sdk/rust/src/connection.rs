@@ -1,5 +1,6 @@
 //! One socket's life: opening it, frames in and out, closing it. Knows nothing of subscriptions.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -16,7 +17,10 @@ use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 
 use crate::address::Address;
+use crate::buffered::Charge;
 use crate::error::Error;
+use crate::meter::{Metered, wire_bytes};
+use crate::request::Outgoing;
 
 /// What one read takes from the socket at most; every connection owns such a buffer.
 const READ_BUFFER_BYTES: usize = 16 * 1024;
@@ -27,12 +31,21 @@ const REFUSAL_CHARS_MAX: usize = 200;
 /// A socket whose upgrade succeeded.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    socket: WebSocketStream<TcpStream>,
+    socket: WebSocketStream<Metered<TcpStream>>,
     codec: Codec,
+    /// The data frames that the kernel has not taken whole, in their order.
+    unsent: VecDeque<Unsent>,
     /// Frames were given to the socket that the kernel has not taken yet.
     unflushed: bool,
     /// How the connection ended; told after the answer to a close frame has been written.
     loss: Option<Loss>,
+}
+
+/// What the kernel has not taken of one frame.
+#[derive(Debug)]
+struct Unsent {
+    bytes: u64,
+    charge: Option<Charge>,
 }
 
 /// What happened on the socket.
@@ -63,6 +76,11 @@ impl Loss {
     }
 }
 
+/// The bytes of a frame on the wire.
+pub(crate) fn frame_bytes(frame: &Frame) -> u64 {
+    wire_bytes(frame.len())
+}
+
 /// The content of one client frame.
 pub(crate) fn frame_of(codec: Codec, commands: &[Command]) -> Frame {
     let mut bytes = Vec::new();
@@ -84,7 +102,7 @@ impl Connection {
         address: &Address,
         codec: Codec,
         connect_id: u64,
-        opening: Vec<Frame>,
+        opening: Vec<Outgoing>,
     ) -> Result<(Self, Connected), Error> {
         let mut connection = Self::upgrade(address, codec).await?;
         opening.into_iter().for_each(|frame| connection.send(frame));
@@ -117,6 +135,7 @@ impl Connection {
         };
         let stream = TcpStream::connect(&address.host_port).await.map_err(unreachable)?;
         stream.set_nodelay(true).map_err(unreachable)?;
+        let stream = Metered::new(stream);
         let refused = |error| refusal(address, error);
         let mut request = address.uri.clone().into_client_request().map_err(refused)?;
         let subprotocol = HeaderValue::from_static(codec.subprotocol());
@@ -124,12 +143,19 @@ impl Connection {
         let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER_BYTES);
         let upgraded =
             tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await;
-        let (socket, _) = upgraded.map_err(refused)?;
-        Ok(Self { socket, codec, unflushed: false, loss: None })
+        let (mut socket, _) = upgraded.map_err(refused)?;
+        socket.get_mut().begin_frames();
+        Ok(Self { socket, codec, unsent: VecDeque::new(), unflushed: false, loss: None })
     }
 
     /// Gives a frame to the socket; [`progress`](Self::progress) writes it. A failure shows there.
-    pub(crate) fn send(&mut self, frame: Frame) {
+    pub(crate) fn send(&mut self, outgoing: Outgoing) {
+        let Outgoing { frame, charge } = outgoing;
+        self.unsent.push_back(Unsent { bytes: frame_bytes(&frame), charge });
+        self.give(frame);
+    }
+
+    fn give(&mut self, frame: Frame) {
         self.unflushed = true;
         // The socket buffers any frame; an error here repeats when it is flushed or read.
         Pin::new(&mut self.socket).start_send(frame).ok();
@@ -137,7 +163,7 @@ impl Connection {
 
     /// Sends a close frame; no frame may be sent after it.
     pub(crate) fn send_close(&mut self, code: CloseCode) {
-        self.send(Frame::Close(Some(CloseFrame { code: code.0.into(), reason: "".into() })));
+        self.give(Frame::Close(Some(CloseFrame { code: code.0.into(), reason: "".into() })));
     }
 
     /// Whether the kernel has taken everything, so that more may be sent.
@@ -147,7 +173,28 @@ impl Connection {
 
     /// Writes what was sent and, if `read`, reads until something has happened. Cancel safe.
     pub(crate) async fn progress(&mut self, read: bool) -> Progress {
-        poll_fn(|cx| self.poll_progress(read, cx)).await
+        poll_fn(|cx| {
+            let polled = self.poll_progress(read, cx);
+            self.release_written();
+            polled
+        })
+        .await
+    }
+
+    /// What the kernel has taken is not buffered any more.
+    fn release_written(&mut self) {
+        let mut written = self.socket.get_mut().take_written();
+        while let Some(frame) = self.unsent.front_mut().filter(|_| written > 0) {
+            let taken = written.min(frame.bytes);
+            written -= taken;
+            frame.bytes -= taken;
+            if let Some(charge) = &mut frame.charge {
+                charge.release(taken);
+            }
+            if frame.bytes == 0 {
+                self.unsent.pop_front();
+            }
+        }
     }
 
     fn poll_progress(&mut self, read: bool, cx: &mut Context<'_>) -> Poll<Progress> {

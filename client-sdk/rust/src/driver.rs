@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use fanfare_protocol::{CloseCode, Command, Connect, Connected, Request as Body};
+use fanfare_protocol::{CloseCode, Command, Connected, Request as Body};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
@@ -20,6 +20,7 @@ use crate::client::{Client, Handle, Shared};
 use crate::connection::{Connection, Loss, Progress};
 use crate::error::Error;
 use crate::event::Event;
+use crate::queue::Queue;
 use crate::request::{Control, Request};
 use crate::session::{Mismatch, Session};
 
@@ -28,15 +29,15 @@ const REQUESTS_PER_TURN: usize = 64;
 
 /// Connects and starts the task.
 pub(crate) async fn start(address: Address, config: Arc<Config>) -> Result<Client, Error> {
-    let (requests, request_queue) = mpsc::channel(config.request_queue);
+    let (requests, request_queue) = mpsc::unbounded_channel();
     let (controls, control_queue) = mpsc::unbounded_channel();
-    let shared = Arc::new(Shared::new());
+    let shared = Arc::new(Shared::new(config.high_water_bytes));
     let backlog = Backlog::new(config.subscription_buffer);
     let mut driver = Driver {
         address: Arc::new(address),
         session: Session::new(config.codec, shared.clone(), backlog),
         backoff: Backoff::new(config.backoff_min, config.backoff_max),
-        requests: request_queue,
+        requests: Queue::new(request_queue),
         controls: control_queue,
         closers: Vec::new(),
         config: config.clone(),
@@ -56,7 +57,7 @@ struct Driver {
     shared: Arc<Shared>,
     session: Session,
     backoff: Backoff,
-    requests: mpsc::Receiver<Request>,
+    requests: Queue,
     controls: mpsc::UnboundedReceiver<Control>,
     /// Those who wait for the end; they hear it when the driver is dropped.
     closers: Vec<oneshot::Sender<()>>,
@@ -106,7 +107,8 @@ impl Driver {
                 self.shared.events.emit(disconnected(None));
                 break fatal;
             }
-            let wait = self.backoff.next();
+            let drain_window = self.session.take_drain_window();
+            let wait = drain_window.map_or_else(|| self.backoff.next(), Backoff::within);
             self.shared.events.emit(disconnected(Some(wait)));
             opened = match self.open_after(wait).await {
                 Some(opened) => opened,
@@ -132,7 +134,7 @@ impl Driver {
     /// One attempt to open a session with everything that the client is subscribed to.
     fn open(&mut self) -> impl Future<Output = Result<Opened, Error>> + use<> {
         let id = self.shared.next_number();
-        let request = Body::Connect(Connect { token: self.config.token.clone(), name: None });
+        let request = Body::Connect(self.config.connect());
         let frames = self.session.open(Command { id: Some(id), request });
         let (address, config) = (self.address.clone(), self.config.clone());
         async move {
@@ -161,6 +163,7 @@ impl Driver {
                 control = self.controls.recv() => if self.is_closed_by(control) { return None },
                 outcome = &mut work => return Some(outcome),
                 () = self.session.backlog.drain() => {}
+                () = self.requests.hold() => {}
             }
         }
     }
@@ -181,9 +184,10 @@ impl Driver {
     }
 
     async fn serve(&mut self, connection: &mut Connection, mut alarm: Alarm) -> Option<Loss> {
+        self.session.opened();
         let mut taken = Vec::with_capacity(REQUESTS_PER_TURN);
         loop {
-            self.session.take_outgoing().for_each(|frame| connection.send(frame));
+            self.session.take_outgoing().for_each(|outgoing| connection.send(outgoing));
             let reading = self.session.backlog.has_room(self.session.awaits_reply());
             alarm.reading(reading);
             if self.session.take_renewal_wanted() {
@@ -192,8 +196,8 @@ impl Driver {
             tokio::select! {
                 control = self.controls.recv() => if self.is_closed_by(control) { return None },
                 // Once every handle is gone the controls say it, after what was said before.
-                _ = self.requests.recv_many(&mut taken, REQUESTS_PER_TURN),
-                    if connection.is_flushed() && !self.requests.is_closed() => {
+                () = self.requests.take(&mut taken, REQUESTS_PER_TURN),
+                    if connection.is_flushed() && !self.requests.is_over() => {
                     taken.drain(..).for_each(|request| self.session.request(request));
                 }
                 progress = connection.progress(reading) => {
@@ -229,8 +233,8 @@ impl Driver {
     /// Acts on a control; true if the client shall be closed, as also when every handle is gone.
     fn is_closed_by(&mut self, control: Option<Control>) -> bool {
         match control {
-            Some(Control::Leave { topic, number, done }) => {
-                self.session.leave(&topic, number, done);
+            Some(Control::Leave { filter, number, done }) => {
+                self.session.leave(&filter, number, done);
                 false
             }
             Some(Control::Close(closer)) => {
@@ -245,14 +249,13 @@ impl Driver {
     /// that come before the broker's close frame are still taken.
     async fn close(&mut self, mut connection: Connection) {
         self.session.end_subscriptions(&Error::Closed);
-        self.requests.close();
-        while let Some(request) = self.requests.recv().await {
+        for request in self.requests.close() {
             match request {
                 Request::Subscribe { .. } => request.fail(Error::Closed),
-                Request::Publish { .. } => self.session.request(request),
+                Request::Command { .. } => self.session.request(request),
             }
         }
-        self.session.take_outgoing().for_each(|frame| connection.send(frame));
+        self.session.take_outgoing().for_each(|outgoing| connection.send(outgoing));
         connection.send_close(CloseCode::NORMAL);
         while self.advance(connection.progress(true).await).is_none() {}
     }
@@ -260,12 +263,9 @@ impl Driver {
     /// Tells everyone that the client has ended.
     fn end(mut self, error: &Error) {
         self.shared.ended.set(error.clone()).ok();
-        self.session.end_subscriptions(error);
-        self.session.disconnected();
-        self.requests.close();
-        while let Ok(request) = self.requests.try_recv() {
-            request.fail(error.clone());
-        }
+        self.session.end(error);
+        self.requests.close().into_iter().for_each(|request| request.fail(error.clone()));
+        self.shared.buffered.close();
         self.shared.events.emit(Event::Closed);
     }
 }

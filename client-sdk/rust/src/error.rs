@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanfare_protocol::{CloseCode, ErrorReply, Mode, TopicError, TopicName};
+use fanfare_protocol::{CloseCode, ErrorReply, Filter, TopicError};
 
 /// Why a call failed. Each variant says who is at fault and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,13 +16,20 @@ pub enum Error {
         /// What is wrong with it.
         detail: String,
     },
-    /// The caller's fault: the text is no topic name. Nothing was sent.
+    /// The caller's fault: the text is no topic name, or no pattern. Nothing was sent.
     #[error(transparent)]
     BadTopic(#[from] TopicError),
     /// The caller's fault: the value is no payload. Nothing was sent.
     #[error("the value is no payload: {detail}")]
     BadPayload {
         /// What is wrong with it.
+        detail: String,
+    },
+    /// The caller's fault: an option is out of its range, or options do not go together. Nothing
+    /// was sent.
+    #[error("{detail}")]
+    BadOption {
+        /// What is wrong, and what is allowed.
         detail: String,
     },
     /// The caller's fault: the encoded command is longer than the broker takes. Nothing was sent.
@@ -33,19 +40,26 @@ pub enum Error {
         /// The broker's `message_bytes_max`.
         bytes_max: u64,
     },
-    /// The caller's fault: this client is subscribed to the topic already, and a further
-    /// subscription shares that one. It takes the same mode and names no position. Nothing was
-    /// sent.
+    /// The caller's fault: this client is subscribed to the topic or pattern already, and a
+    /// further subscription shares that one. It takes the same options and names no position.
+    /// Nothing was sent.
     #[error(
-        "this client is subscribed to {topic} already; subscribe in mode {} without a position, \
-         or with another client",
-        .mode.name()
+        "this client is subscribed to {filter} already with other options; subscribe with the \
+         same ones and without a position, or with another client"
     )]
     SubscribedOtherwise {
-        /// The topic.
-        topic: TopicName,
-        /// The mode of the subscription that runs.
-        mode: Mode,
+        /// The topic or pattern.
+        filter: Filter,
+    },
+    /// The client has more to send than its high-water mark allows, and the network does not take
+    /// it, or not in time: the publisher is faster than the connection, or there is none. Nothing
+    /// was sent.
+    #[error("{buffered} bytes wait to be sent, the high-water mark is {high_water}; publish less")]
+    BufferFull {
+        /// The client's buffered amount in bytes.
+        buffered: u64,
+        /// The high-water mark in bytes.
+        high_water: u64,
     },
     /// Nothing that speaks TCP answered at the address, or not within the connect timeout.
     #[error("no broker can be reached at {address}: {detail}")]

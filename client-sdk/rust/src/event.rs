@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use fanfare_protocol::CloseCode;
+use fanfare_protocol::{CloseCode, TopicName};
 use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::broadcast;
 
@@ -38,12 +38,32 @@ pub enum Event {
         /// The wait before the next attempt; `None` if there will be none.
         retry_in: Option<Duration>,
     },
+    /// The broker will soon close the connection, as before a restart. The client comes back
+    /// after a random time within the window.
+    Draining {
+        /// The time over which the broker's clients spread their return.
+        window: Duration,
+    },
+    /// Messages of these topics were sent and have not arrived, as the broker's ping shows. The
+    /// client subscribes to them again from where it was; what cannot be recovered stands in the
+    /// subscriptions as a [`Gap`](crate::Gap).
+    Repairing {
+        /// The topics.
+        topics: Vec<TopicName>,
+    },
     /// The client has ended for good. No event follows.
     Closed,
 }
 
+impl Event {
+    /// Whether it says how the connection stands, until the next one does.
+    fn is_state(&self) -> bool {
+        !matches!(self, Self::Draining { .. } | Self::Repairing { .. })
+    }
+}
+
 /// The events of one client, from the moment it was asked for them: a [`Stream`] that begins
-/// with the newest event and ends after [`Event::Closed`].
+/// with the newest event that says how the connection stands, and ends after [`Event::Closed`].
 ///
 /// A listener that does not read loses the oldest events, never the newest.
 pub struct Events(Pin<Box<dyn Stream<Item = Event> + Send>>);
@@ -73,25 +93,27 @@ impl fmt::Debug for Events {
 #[derive(Debug)]
 pub(crate) struct EventHub {
     /// Locked while an event is sent, so that a new listener misses none and sees none twice.
-    newest: Mutex<Event>,
+    newest_state: Mutex<Event>,
     sender: broadcast::Sender<Event>,
 }
 
 impl EventHub {
     pub(crate) fn new() -> Self {
-        let newest = Mutex::new(Event::Connecting { attempt: 1 });
-        Self { newest, sender: broadcast::Sender::new(EVENTS_KEPT) }
+        let newest_state = Mutex::new(Event::Connecting { attempt: 1 });
+        Self { newest_state, sender: broadcast::Sender::new(EVENTS_KEPT) }
     }
 
     pub(crate) fn emit(&self, event: Event) {
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        newest.clone_from(&event);
+        let mut newest = self.newest_state.lock().unwrap_or_else(PoisonError::into_inner);
+        if event.is_state() {
+            newest.clone_from(&event);
+        }
         // An error means that nobody listens.
         self.sender.send(event).ok();
     }
 
     pub(crate) fn listen(&self) -> Events {
-        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = self.newest_state.lock().unwrap_or_else(PoisonError::into_inner);
         let state = (Some(newest.clone()), self.sender.subscribe(), false);
         drop(newest);
         Events(Box::pin(stream::unfold(state, |(first, mut receiver, ended)| async move {
@@ -134,6 +156,19 @@ mod tests {
             [Event::Connecting { attempt: 2 }, Event::Connecting { attempt: 3 }, Event::Closed];
         assert_eq!(seen, expected);
         assert_eq!(hub.listen().collect::<Vec<_>>().await, [Event::Closed]);
+    }
+
+    #[tokio::test]
+    async fn a_new_listener_hears_how_the_connection_stands_not_what_happened_on_it() {
+        let hub = EventHub::new();
+        hub.emit(Event::Connecting { attempt: 2 });
+        let early = hub.listen();
+        hub.emit(Event::Draining { window: Duration::from_secs(1) });
+        let late = hub.listen();
+        hub.emit(Event::Closed);
+        assert_eq!(early.collect::<Vec<_>>().await.len(), 3);
+        let expected = [Event::Connecting { attempt: 2 }, Event::Closed];
+        assert_eq!(late.collect::<Vec<_>>().await, expected);
     }
 
     #[tokio::test]

@@ -36,20 +36,26 @@
 //!
 //! # When the connection is lost
 //!
-//! The client reconnects with random, growing waits ([`ClientBuilder::backoff`]) and subscribes
-//! again to everything in one batch. [`CloseCode::reconnects`] decides whether it may come back;
-//! if not, every call fails with [`Error::ClosedByBroker`] and the streams end.
+//! The client reconnects with random, growing waits ([`ClientBuilder::backoff`]), or within the
+//! time that the broker has named before a restart, and subscribes again to everything in one
+//! batch. [`CloseCode::reconnects`] decides whether it may come back; if not, every call fails
+//! with [`Error::ClosedByBroker`] and the streams end.
 //!
 //! * Calls made meanwhile wait for the next connection, up to
 //!   [`ClientBuilder::command_timeout`].
 //! * A publish that was in flight fails with [`Error::ConnectionLost`]: whether the broker
-//!   carried it out is unknown.
+//!   carried it out is unknown. With a [key](PublishOptions::key) the client repeats it, and the
+//!   broker publishes it once.
 //! * Messages published between the loss and the new subscription arrive from the topic's history,
 //!   in order and each once, before newer ones. Only where the broker does not hold them any more,
 //!   or has begun to count anew, does the stream hold an [`Update::Gap`] in their place.
 //!
 //! The same holds for an application that restarts: it keeps [`Subscription::position`] and hands
 //! it to [`SubscribeOptions::since`].
+//!
+//! Nor does a silent topic leave a doubt: with each ping the broker tells how far it has sent, and
+//! the client compares that with what has come. A difference, which no sound network makes, is
+//! mended like a lost connection and told as [`Event::Repairing`].
 //!
 //! [`Client::events`] tells of each step:
 //!
@@ -79,10 +85,33 @@
 //! # }
 //! ```
 //!
+//! # Many topics at once
+//!
+//! A pattern subscribes to every topic that matches, those that come into being later too. Each
+//! message names its topic:
+//!
+//! ```
+//! use fanfare_client::{Client, Payload};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = fanfare::Server::start(fanfare::ServerConfig::default_for_tests())?;
+//! # let client = Client::connect(&server.url()).await?;
+//! let mut ticks = client.subscribe("ticks.*").await?.messages(); // one level; "ticks.>" is all
+//! client.publish("ticks.AAPL", Payload::text("187.2")).await?;
+//! let tick = ticks.next().await.expect("the client is open");
+//! assert_eq!(tick.topic.as_str(), "ticks.AAPL");
+//! # client.close().await;
+//! # server.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Only the newest value
 //!
 //! A price board does not want every tick, it wants the last one. With [`Mode::Latest`] the broker
-//! sends a topic's newest message at once, and to a client that is slow always the newest one next:
+//! sends a topic's newest message at once, and to a client that is slow always the newest one next.
+//! [`SubscribeOptions::max_rate`] does the same to one that is quick:
 //!
 //! ```
 //! use fanfare_client::{Client, Mode, Payload, SubscribeOptions};
@@ -93,7 +122,7 @@
 //! # let url = server.url();
 //! # let client = Client::connect(&url).await?;
 //! client.publish("ticks.AAPL", Payload::text("187.2")).await?;
-//! let options = SubscribeOptions::new().mode(Mode::Latest);
+//! let options = SubscribeOptions::new().mode(Mode::Latest).max_rate(5); // a second, at most
 //! let mut newest = client.subscribe_with("ticks.AAPL", options).await?.messages();
 //! let price = newest.next().await.expect("the client is open");
 //! assert_eq!(price.payload.as_text(), Some("187.2"));
@@ -114,22 +143,60 @@
 //! A full buffer stops every subscription of the client: give a slow reader a [`Client`] of its
 //! own. A subscription that is no longer wanted should be dropped, not just left unread.
 //!
-//! Publishing is bounded too: [`Client::publish_unconfirmed`] waits while the outgoing queue is
-//! full.
+//! Publishing feels it too. What the network has not taken is the client's
+//! [`buffered_amount`](Client::buffered_amount); at the
+//! [high-water mark](ClientBuilder::high_water_mark) publishing waits, or is refused where the
+//! application prefers that:
+//!
+//! ```
+//! use fanfare_client::{Client, Error, Payload};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = fanfare::Server::start(fanfare::ServerConfig::default_for_tests())?;
+//! # let client = Client::connect(&server.url()).await?;
+//! # let mut quotes_left_out = 0;
+//! match client.try_publish("ticks.AAPL", Payload::text("187.2")) {
+//!     Ok(()) => {}
+//!     Err(Error::BufferFull { .. }) => quotes_left_out += 1, // the next one will be newer
+//!     Err(error) => return Err(error.into()),
+//! }
+//! # assert_eq!(quotes_left_out, 0);
+//! # client.close().await;
+//! # server.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What was and who is there
+//!
+//! [`Client::history`] reads what the broker keeps of a topic, page by page. [`Client::presence`]
+//! tells who is subscribed to it, and a subscription with [`SubscribeOptions::presence`] who comes
+//! and goes.
 #![warn(missing_docs)]
 
 mod address;
 mod alarm;
+mod audience;
 mod backlog;
 mod backoff;
+mod batch;
+mod buffered;
 mod builder;
 mod client;
 mod connection;
 mod driver;
 mod error;
 mod event;
+mod meter;
+mod options;
+mod pattern_route;
+mod publish;
+mod query;
+mod queue;
 mod request;
 mod route;
+mod routes;
 mod session;
 mod subscription;
 mod update;
@@ -139,8 +206,10 @@ pub use client::Client;
 pub use error::Error;
 pub use event::{Event, Events};
 pub use fanfare_protocol::{
-    CloseCode, Codec, ErrorCode, ErrorReply, Mode, Payload, PayloadKind, Position, TopicError,
-    TopicName,
+    CloseCode, Codec, ErrorCode, ErrorReply, Filter, Member, Mode, Payload, PayloadKind, Position,
+    PresenceList, Published, TopicError, TopicName, TopicPattern,
 };
-pub use subscription::{Messages, SubscribeOptions, Subscription};
-pub use update::{Gap, Message, Missed, Update};
+pub use options::{HistoryOptions, PublishOptions, SubscribeOptions};
+pub use query::HistoryPage;
+pub use subscription::{Messages, Subscription};
+pub use update::{Gap, Message, Missed, PresenceChange, Update};

@@ -1,28 +1,66 @@
 //! What handles and subscriptions say to the driver task.
 //!
-//! Requests wait in a bounded queue while there is no connection. Controls never wait, so that
-//! dropping and closing work at any time.
+//! Requests wait in a queue while there is no connection; what bounds it is the buffered amount.
+//! Controls never wait, so that dropping and closing work at any time.
 
 use std::sync::{Arc, OnceLock};
 
-use fanfare_protocol::{Position, TopicName};
+use fanfare_protocol::{Filter, HistoryPage, Position, PresenceList, Published};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message as Frame;
 
+use crate::buffered::Charge;
 use crate::error::Error;
-use crate::subscription::SubscribeOptions;
+use crate::options::SubscribeOptions;
 use crate::update::Update;
 
 /// Where the outcome of a request goes. Closed once the caller has given up.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
+/// A frame on its way to the network.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) frame: Frame,
+    /// Its bytes, if it comes from the application. What the client says of its own accord to
+    /// keep its session does not count as buffered.
+    pub(crate) charge: Option<Charge>,
+}
+
 /// Something to do on the connection.
 #[derive(Debug)]
 pub(crate) enum Request {
     /// Begin a subscription.
-    Subscribe { topic: TopicName, options: SubscribeOptions, listener: Listener },
-    /// Send a `publish` command that is already encoded.
-    Publish { frame: Frame, confirm: Option<(u64, Reply<Position>)> },
+    Subscribe { filter: Filter, options: SubscribeOptions, listener: Listener },
+    /// Send a command that is already encoded.
+    Command { outgoing: Outgoing, awaited: Option<Awaited> },
+}
+
+/// A command whose reply somebody waits for.
+#[derive(Debug)]
+pub(crate) struct Awaited {
+    pub(crate) id: u64,
+    pub(crate) outcome: Outcome,
+    pub(crate) repeats: Repeats,
+}
+
+/// Who waits for what.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Publish(Reply<Published>),
+    History(Reply<HistoryPage>),
+    Presence(Reply<PresenceList>),
+}
+
+/// Whether a command may be sent again, after a connection was lost before its reply came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Repeats {
+    /// It could be carried out twice.
+    Never,
+    /// The broker recognises it until then.
+    Until(Instant),
+    /// It only asks.
+    Always,
 }
 
 impl Request {
@@ -30,8 +68,8 @@ impl Request {
     pub(crate) fn is_abandoned(&self) -> bool {
         match self {
             Self::Subscribe { listener, .. } => listener.is_abandoned(),
-            Self::Publish { confirm, .. } => {
-                confirm.as_ref().is_some_and(|(_, reply)| reply.is_closed())
+            Self::Command { awaited, .. } => {
+                awaited.as_ref().is_some_and(|awaited| awaited.outcome.is_abandoned())
             }
         }
     }
@@ -40,8 +78,37 @@ impl Request {
     pub(crate) fn fail(self, error: Error) {
         match self {
             Self::Subscribe { listener, .. } => listener.end(error),
-            Self::Publish { confirm: Some((_, reply)), .. } => drop(reply.send(Err(error))),
-            Self::Publish { confirm: None, .. } => {}
+            Self::Command { awaited: Some(awaited), .. } => awaited.outcome.fail(error),
+            Self::Command { awaited: None, .. } => {}
+        }
+    }
+}
+
+impl Outcome {
+    pub(crate) fn is_abandoned(&self) -> bool {
+        match self {
+            Self::Publish(reply) => reply.is_closed(),
+            Self::History(reply) => reply.is_closed(),
+            Self::Presence(reply) => reply.is_closed(),
+        }
+    }
+
+    pub(crate) fn fail(self, error: Error) {
+        match self {
+            Self::Publish(reply) => drop(reply.send(Err(error))),
+            Self::History(reply) => drop(reply.send(Err(error))),
+            Self::Presence(reply) => drop(reply.send(Err(error))),
+        }
+    }
+}
+
+impl Repeats {
+    /// Whether the command may be sent once more now.
+    pub(crate) fn allows_another(self) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Until(end) => Instant::now() < end,
+            Self::Always => true,
         }
     }
 }
@@ -49,8 +116,8 @@ impl Request {
 /// Something that must happen whether there is a connection or not.
 #[derive(Debug)]
 pub(crate) enum Control {
-    /// A subscription has ended; its number says which of the topic's.
-    Leave { topic: TopicName, number: u64, done: Option<oneshot::Sender<()>> },
+    /// A subscription has ended; its number says which of the filter's.
+    Leave { filter: Filter, number: u64, done: Option<oneshot::Sender<()>> },
     /// Close the client. The sender is dropped when that is done.
     Close(oneshot::Sender<()>),
 }
@@ -63,16 +130,16 @@ pub(crate) struct Listener {
     /// Holds the updates that the application has not read yet.
     pub(crate) updates: mpsc::Sender<Update>,
     /// Waits for the begin of the subscription; `None` once it has begun.
-    pub(crate) begun: Option<Reply<Position>>,
+    pub(crate) begun: Option<Reply<Option<Position>>>,
     /// Why the updates end. Set before `updates` is dropped.
     pub(crate) ended: Arc<OnceLock<Error>>,
 }
 
 impl Listener {
-    /// Tells the application that its subscription is live.
-    pub(crate) fn begin(&mut self, position: &Position) {
+    /// Tells the application that its subscription is live, and where a topic's one stands.
+    pub(crate) fn begin(&mut self, position: Option<&Position>) {
         if let Some(reply) = self.begun.take() {
-            reply.send(Ok(position.clone())).ok();
+            reply.send(Ok(position.cloned())).ok();
         }
     }
 

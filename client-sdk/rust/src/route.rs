@@ -1,40 +1,32 @@
-//! One topic of a client: its subscription on the wire, how far it has come, and the application's
-//! subscriptions that share it. Decides what is new, what was seen before and what is missing.
+//! A subscription to one topic: how far it has come, what is new, what was seen before and what is
+//! missing.
 
 use std::sync::Arc;
 
 use fanfare_protocol::{
-    ErrorReply, Gap as GapEvent, MessagePush, Mode, Position, Subscribe, Subscribed, TopicName,
+    Gap as GapEvent, MessagePush, Mode, Position, PresenceChange as PresenceEvent, Subscribe,
+    Subscribed, TopicName,
 };
 
+use crate::audience::Audience;
 use crate::backlog::Backlog;
-use crate::error::Error;
-use crate::request::Listener;
-use crate::subscription::SubscribeOptions;
-use crate::update::{Gap, Message, Missed, Update};
+use crate::options::SubscribeOptions;
+use crate::update::{Gap, Message, Missed, PresenceChange, Update};
 
-/// Where a topic's subscription stands on the present connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wire {
-    /// Not asked for yet.
-    Wanted,
-    /// Asked for in the command with this id. Messages that still come belong to an earlier
-    /// subscription and are passed over.
-    Asked(u64),
-    /// Live.
-    Live,
-}
-
-/// A topic that at least one subscription of the application listens to.
+/// A topic that at least one subscription of the application names.
 #[derive(Debug)]
 pub(crate) struct Route {
-    pub(crate) wire: Wire,
+    pub(crate) audience: Audience,
     topic: TopicName,
+    /// As the broker says, once it has.
     mode: Mode,
     /// How far it has come: everything up to here was handed on, told as a gap or not asked for.
     /// `None` only before the first subscription without `since` is live.
     last: Option<Place>,
-    listeners: Vec<Listener>,
+    /// The presence event that was handed on last.
+    presence_version: Option<u64>,
+    /// The events have begun anew since then.
+    presence_is_broken: bool,
 }
 
 /// As [`Position`], but cheap to share with every message.
@@ -57,14 +49,11 @@ impl From<&Position> for Place {
 }
 
 impl Route {
-    pub(crate) fn new(topic: TopicName, options: &SubscribeOptions) -> Self {
+    pub(crate) fn new(topic: TopicName, options: SubscribeOptions) -> Self {
         let last = options.since.as_ref().map(Place::from);
-        Self { wire: Wire::Wanted, topic, mode: options.mode, last, listeners: Vec::new() }
-    }
-
-    /// Whether a further subscription with these options can share this one.
-    pub(crate) fn admits(&self, options: &SubscribeOptions) -> bool {
-        options.since.is_none() && options.mode == self.mode
+        let mode = options.likely_mode();
+        let audience = Audience::new(topic.clone().into(), options);
+        Self { audience, topic, mode, last, presence_version: None, presence_is_broken: false }
     }
 
     /// In what mode it runs.
@@ -72,59 +61,61 @@ impl Route {
         self.mode
     }
 
-    /// Adds a subscription of the application, which begins at once if the topic is live.
-    pub(crate) fn join(&mut self, mut listener: Listener) {
-        if let (Wire::Live, Some(last)) = (self.wire, &self.last) {
-            listener.begin(&last.position());
-        }
-        self.listeners.push(listener);
+    /// The life of the topic's sequence, while the subscription is live.
+    pub(crate) fn epoch(&self) -> Option<&Arc<str>> {
+        self.live_at().map(|last| &last.epoch)
     }
 
-    /// Removes a subscription of the application; true if it was the last.
-    pub(crate) fn leave(&mut self, number: u64) -> bool {
-        self.listeners.retain(|listener| listener.number != number);
-        self.listeners.is_empty()
+    /// Where it stands, while it is live.
+    pub(crate) fn position(&self) -> Option<Position> {
+        self.live_at().map(Place::position)
     }
 
     /// The command that asks for everything after what there is already.
     pub(crate) fn subscribe_command(&self) -> Subscribe {
-        let since = self.last.as_ref().map(Place::position);
-        SubscribeOptions { mode: self.mode, since }.command(&self.topic)
+        let SubscribeOptions { mode, max_rate, presence, .. } = self.audience.options;
+        // Who has missed something in mode `latest` wants the newest message, whatever was asked
+        // for at the beginning.
+        let is_renewal = self.last.is_some() && self.mode == Mode::Latest;
+        Subscribe {
+            topic: self.topic.to_string(),
+            since: self.last.as_ref().map(Place::position),
+            mode,
+            max_rate,
+            snapshot: self.audience.options.snapshot.filter(|_| !is_renewal),
+            presence,
+        }
     }
 
     /// The broker has begun the subscription. What could not be recovered becomes a gap.
     pub(crate) fn begin(&mut self, subscribed: &Subscribed, backlog: &mut Backlog) {
-        self.wire = Wire::Live;
-        let epoch = Arc::from(subscribed.epoch.as_str());
-        let start = match self.mode {
-            Mode::All => Place { epoch, offset: subscribed.offset },
-            // The newest message itself follows.
-            Mode::Latest => Place { epoch, offset: subscribed.offset.saturating_sub(1) },
-        };
+        self.mode = subscribed.mode;
+        let newest = subscribed.offset;
+        let offset = newest.saturating_sub(u64::from(subscribed.snapshot));
+        let start = Place { epoch: Arc::from(subscribed.epoch.as_str()), offset };
         let last = self.last.get_or_insert_with(|| start.clone());
         let position = last.position();
-        let missed = missed_at_begin(self.mode, last, subscribed);
-        self.listeners.iter_mut().for_each(|listener| listener.begin(&position));
-        if let Some(missed) = missed {
-            self.pass_over(missed, start, backlog);
+        let (is_same_life, last_offset) = (last.epoch == start.epoch, last.offset);
+        self.audience.begin(Some(&position));
+        if !is_same_life || last_offset > newest {
+            self.presence_is_broken = self.presence_version.is_some();
+            self.pass_over(Missed::Unknown, start, backlog);
+        } else if !subscribed.recovered && last_offset < start.offset {
+            match self.mode {
+                Mode::All if !subscribed.snapshot => {
+                    let missed = Missed::Offsets { from: last_offset + 1, to: newest };
+                    self.pass_over(missed, start, backlog);
+                }
+                // The message that follows names the one before it, and so the gap.
+                Mode::All => {}
+                Mode::Latest => self.last = Some(start),
+            }
         }
     }
 
-    /// The broker has refused the subscription. Those who wait for its begin hear it. Those who
-    /// had it on an earlier connection keep waiting if it may succeed later, and end if not.
-    /// True if nobody is left.
-    pub(crate) fn refuse(&mut self, error: &ErrorReply) -> bool {
-        self.wire = Wire::Wanted;
-        let keeps_waiting = |listener: &Listener| error.retry && listener.begun.is_none();
-        let (kept, refused): (Vec<_>, Vec<_>) = self.listeners.drain(..).partition(keeps_waiting);
-        self.listeners = kept;
-        refused.into_iter().for_each(|listener| listener.end(Error::Refused(error.clone())));
-        self.listeners.is_empty()
-    }
-
-    /// Passes a message on to every subscription of the application, unless it has been already. In
-    /// mode `all` what is missing before it becomes a gap; in mode `latest` offsets may skip.
-    pub(crate) fn deliver(&mut self, push: MessagePush, backlog: &mut Backlog) {
+    /// Passes a message on, unless it has been already. In mode `all` what is missing before it
+    /// becomes a gap; in mode `latest` offsets may skip.
+    pub(crate) fn deliver(&mut self, push: &MessagePush, backlog: &mut Backlog) {
         let Some(last) = self.live_at().filter(|last| last.offset < push.offset) else {
             return;
         };
@@ -137,13 +128,13 @@ impl Route {
         }
         let message = Message {
             topic: self.topic.clone(),
-            epoch: here.epoch.clone(),
+            epoch: Some(here.epoch.clone()),
             offset: push.offset,
             prev: push.prev,
-            payload: push.payload,
+            payload: push.payload.clone(),
         };
         self.last = Some(here);
-        self.hand_on(Update::Message(message), backlog);
+        self.audience.hand_on(Update::Message(message), backlog);
     }
 
     /// The broker has told that messages are missing.
@@ -162,34 +153,39 @@ impl Route {
         self.pass_over(missed, behind, backlog);
     }
 
-    /// Ends every subscription of the application.
-    pub(crate) fn end(self, error: &Error) {
-        self.listeners.into_iter().for_each(|listener| listener.end(error.clone()));
+    /// Passes on who came and who left.
+    pub(crate) fn tell_presence(&mut self, event: PresenceEvent, backlog: &mut Backlog) {
+        if !self.audience.is_live() || !self.audience.options.presence {
+            return;
+        }
+        let PresenceEvent { version, count, joined, left, truncated, .. } = event;
+        let before = self.presence_version.replace(version);
+        let continues = before.is_none_or(|before| before.checked_add(1) == Some(version))
+            && !std::mem::take(&mut self.presence_is_broken);
+        let change = PresenceChange {
+            topic: self.topic.clone(),
+            version,
+            count,
+            joined,
+            left,
+            is_complete: continues && !truncated,
+        };
+        self.audience.hand_on(Update::Presence(change), backlog);
+    }
+
+    /// Whether something that the broker sent has not come, where it sent everything up to `head`.
+    pub(crate) fn is_short_of(&self, head: u64) -> bool {
+        self.live_at().is_some_and(|last| last.offset < head)
     }
 
     fn live_at(&self) -> Option<&Place> {
-        self.last.as_ref().filter(|_| self.wire == Wire::Live)
+        self.last.as_ref().filter(|_| self.audience.is_live())
     }
 
     fn pass_over(&mut self, missed: Missed, behind: Place, backlog: &mut Backlog) {
-        let (topic, resumes_after) = (self.topic.clone(), behind.position());
+        let resumes_after = Some(behind.position());
         self.last = Some(behind);
-        self.hand_on(Update::Gap(Gap { topic, missed, resumes_after }), backlog);
+        let gap = Gap { filter: self.topic.clone().into(), missed, resumes_after };
+        self.audience.hand_on(Update::Gap(gap), backlog);
     }
-
-    fn hand_on(&self, update: Update, backlog: &mut Backlog) {
-        if let Some((last, others)) = self.listeners.split_last() {
-            others.iter().for_each(|other| backlog.deliver(&other.updates, update.clone()));
-            backlog.deliver(&last.updates, update);
-        }
-    }
-}
-
-/// What is lost between `last` and the begin of the subscription that the broker confirms.
-fn missed_at_begin(mode: Mode, last: &Place, subscribed: &Subscribed) -> Option<Missed> {
-    if *last.epoch != *subscribed.epoch || last.offset > subscribed.offset {
-        return Some(Missed::Unknown);
-    }
-    let complete = subscribed.recovered || mode == Mode::Latest || last.offset == subscribed.offset;
-    (!complete).then(|| Missed::Offsets { from: last.offset + 1, to: subscribed.offset })
 }

@@ -2,49 +2,62 @@
 //! requests into frames and frames into outcomes; does no input or output itself.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use fanfare_protocol::limits::COMMANDS_PER_FRAME_MAX;
 use fanfare_protocol::{
-    Codec, Command, ErrorReply, Event, Position, Published, Reply as ReplyFrame, ReplyBody,
-    Request as Body, ServerFrame, Subscribe, TopicName, Unsubscribe,
+    Codec, Command, ErrorReply, Event as Pushed, Filter, Ping, Reply as ReplyFrame, ReplyBody,
+    Request as Body, ServerFrame, Unsubscribe,
 };
 use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::Message as Frame;
 
+use crate::audience::{Audience, Wire};
 use crate::backlog::Backlog;
+use crate::batch::Batch;
 use crate::client::Shared;
-use crate::connection::frame_of;
+use crate::connection::{frame_bytes, frame_of};
 use crate::error::Error;
-use crate::request::{Listener, Reply, Request};
-use crate::route::{Route, Wire};
-use crate::subscription::SubscribeOptions;
+use crate::event::Event;
+use crate::request::{Awaited, Outcome, Outgoing, Repeats, Request};
+use crate::routes::Routes;
 
-/// A batch of commands is cut into frames of about this many bytes, well under the message limit
-/// of any sensible broker.
-const BATCH_BYTES_GOAL: usize = 32 * 1024;
+/// The longest time over which a broker may have its clients spread their return.
+const DRAIN_WINDOW_MAX: Duration = Duration::from_secs(3_600);
 
 /// The subscriptions and open commands of one client.
 #[derive(Debug)]
 pub(crate) struct Session {
     codec: Codec,
     shared: Arc<Shared>,
-    routes: HashMap<TopicName, Route>,
+    routes: Routes,
     pending: HashMap<u64, Pending>,
+    /// Commands to be sent again on the next connection.
+    repeats: Vec<Repeat>,
     pub(crate) backlog: Backlog,
     /// Frames that the connection should send.
-    outgoing: Vec<Frame>,
+    outgoing: Vec<Outgoing>,
     /// A subscription was refused for now.
     renewal_wanted: bool,
+    /// The broker will close the connection and wants its clients back within this time.
+    drain_window: Option<Duration>,
 }
 
 /// A command whose reply is awaited.
 #[derive(Debug)]
 enum Pending {
-    Subscribe(TopicName),
+    Subscribe(Filter),
     Unsubscribe(oneshot::Sender<()>),
-    Publish(Reply<Position>),
+    /// With the frame, if it may be sent again.
+    Command(Awaited, Option<Frame>),
+}
+
+/// A command that is sent again.
+#[derive(Debug)]
+struct Repeat {
+    awaited: Awaited,
+    outgoing: Outgoing,
 }
 
 /// A reply that does not fit its command: the broker's fault.
@@ -56,11 +69,13 @@ impl Session {
         Self {
             codec,
             shared,
-            routes: HashMap::new(),
+            routes: Routes::default(),
             pending: HashMap::new(),
+            repeats: Vec::new(),
             backlog,
             outgoing: Vec::new(),
             renewal_wanted: false,
+            drain_window: None,
         }
     }
 
@@ -70,7 +85,7 @@ impl Session {
     }
 
     /// Takes the frames that should be sent.
-    pub(crate) fn take_outgoing(&mut self) -> std::vec::Drain<'_, Frame> {
+    pub(crate) fn take_outgoing(&mut self) -> std::vec::Drain<'_, Outgoing> {
         self.outgoing.drain(..)
     }
 
@@ -79,11 +94,27 @@ impl Session {
         std::mem::take(&mut self.renewal_wanted)
     }
 
+    /// Over what time the broker wanted the return of its clients spread, if it said so.
+    pub(crate) fn take_drain_window(&mut self) -> Option<Duration> {
+        self.drain_window.take()
+    }
+
     /// The frames that open a new connection: `connect`, and every subscription again.
-    pub(crate) fn open(&mut self, connect: Command) -> Vec<Frame> {
+    pub(crate) fn open(&mut self, connect: Command) -> Vec<Outgoing> {
         self.outgoing.clear();
         self.subscribe_wanted(Some(connect));
         std::mem::take(&mut self.outgoing)
+    }
+
+    /// The connection is open: what may be repeated goes first.
+    pub(crate) fn opened(&mut self) {
+        for Repeat { awaited, outgoing } in std::mem::take(&mut self.repeats) {
+            if awaited.repeats.allows_another() {
+                self.command(outgoing, Some(awaited));
+            } else {
+                awaited.outcome.fail(Error::ConnectionLost);
+            }
+        }
     }
 
     /// Subscribes again to what was refused for now.
@@ -91,22 +122,38 @@ impl Session {
         self.subscribe_wanted(None);
     }
 
-    /// The connection is gone: what was in flight has an unknown outcome, and every subscription
-    /// must be made again.
+    /// The connection is gone: what was in flight has an unknown outcome unless it may be
+    /// repeated, and every subscription must be made again.
     pub(crate) fn disconnected(&mut self) {
         self.outgoing.clear();
-        self.routes.values_mut().for_each(|route| route.wire = Wire::Wanted);
-        for (_, pending) in self.pending.drain() {
-            if let Pending::Publish(reply) = pending {
-                reply.send(Err(Error::ConnectionLost)).ok();
+        self.routes.want_all();
+        let pending = std::mem::take(&mut self.pending);
+        for pending in pending.into_values() {
+            match pending {
+                Pending::Command(awaited, Some(frame)) => {
+                    let charge = Some(self.shared.buffered.charge(frame_bytes(&frame)));
+                    self.repeats.push(Repeat { awaited, outgoing: Outgoing { frame, charge } });
+                }
+                Pending::Command(awaited, None) => awaited.outcome.fail(Error::ConnectionLost),
+                Pending::Subscribe(_) | Pending::Unsubscribe(_) => {}
             }
         }
+        // In the order in which they were made.
+        self.repeats.sort_unstable_by_key(|repeat| repeat.awaited.id);
     }
 
     /// Ends every subscription. Replies are still taken.
     pub(crate) fn end_subscriptions(&mut self, error: &Error) {
-        self.routes.drain().for_each(|(_, route)| route.end(error));
+        self.routes.end(error);
         self.backlog.clear();
+    }
+
+    /// Ends everything: there will be no further connection.
+    pub(crate) fn end(&mut self, error: &Error) {
+        self.end_subscriptions(error);
+        self.disconnected();
+        let repeats = self.repeats.drain(..);
+        repeats.for_each(|repeat| repeat.awaited.outcome.fail(Error::ConnectionLost));
     }
 
     /// Carries out a request on the live connection.
@@ -115,78 +162,92 @@ impl Session {
             return;
         }
         match request {
-            Request::Subscribe { topic, options, listener } => self.join(topic, &options, listener),
-            Request::Publish { frame, confirm } => self.publish(frame, confirm),
+            Request::Subscribe { filter, options, listener } => {
+                self.routes.join(&filter, options, listener);
+                let joined = self.routes.audience(&filter);
+                if joined.is_some_and(|(audience, _)| audience.wire == Wire::Wanted) {
+                    let asked = self.ask(&filter);
+                    self.send(asked.as_slice());
+                }
+            }
+            Request::Command { outgoing, awaited } => self.command(outgoing, awaited),
         }
     }
 
     /// Removes one subscription of the application, and the one on the wire with the last.
     pub(crate) fn leave(
         &mut self,
-        topic: &TopicName,
+        filter: &Filter,
         number: u64,
         done: Option<oneshot::Sender<()>>,
     ) {
-        let Some(route) = self.routes.get_mut(topic) else {
+        let Some(audience) = self.routes.audience_mut(filter) else {
             return;
         };
-        if !route.leave(number) {
+        if !audience.leave(number) {
             return;
         }
-        let on_the_wire = route.wire != Wire::Wanted;
-        self.routes.remove(topic);
+        let on_the_wire = audience.wire != Wire::Wanted;
+        self.routes.remove(filter);
         if on_the_wire {
             let id = done.is_some().then(|| self.shared.next_number());
             self.pending.extend(id.zip(done).map(|(id, done)| (id, Pending::Unsubscribe(done))));
-            let request = Body::Unsubscribe(Unsubscribe { topic: topic.to_string() });
-            self.send(&[Command { id, request }]);
+            self.send(&[unsubscribe(filter, id)]);
         }
     }
 
     /// Acts on a frame of the broker.
     pub(crate) fn receive(&mut self, frame: ServerFrame) -> Result<(), Mismatch> {
         match frame {
-            ServerFrame::Message(push) => {
-                if let Some(route) = self.routes.get_mut(push.topic.as_str()) {
-                    route.deliver(push, &mut self.backlog);
-                }
-                Ok(())
+            ServerFrame::Message(push) => self.routes.deliver(&push, &mut self.backlog),
+            ServerFrame::Reply(reply) => return self.resolve(reply),
+            ServerFrame::Event(Pushed::Gap(gap)) => self.routes.miss(&gap, &mut self.backlog),
+            ServerFrame::Event(Pushed::Presence(change)) => {
+                self.routes.tell_presence(change, &mut self.backlog);
             }
-            ServerFrame::Reply(reply) => self.resolve(reply),
-            ServerFrame::Event(Event::Gap(gap)) => {
-                if let Some(route) = self.routes.get_mut(gap.topic.as_str()) {
-                    route.miss(&gap, &mut self.backlog);
-                }
-                Ok(())
+            ServerFrame::Event(Pushed::Ping(ping)) => self.compare(&ping),
+            ServerFrame::Event(Pushed::Drain(drain)) => {
+                let window = Duration::from_millis(drain.window_ms).min(DRAIN_WINDOW_MAX);
+                self.drain_window = Some(window);
+                self.shared.events.emit(Event::Draining { window });
             }
-            ServerFrame::Event(_) => Ok(()),
+            ServerFrame::Event(_) => {}
         }
+        Ok(())
     }
 
-    fn join(&mut self, topic: TopicName, options: &SubscribeOptions, listener: Listener) {
-        let route = match self.routes.entry(topic.clone()) {
-            Entry::Vacant(vacant) => vacant.insert(Route::new(topic.clone(), options)),
-            Entry::Occupied(running) if running.get().admits(options) => running.into_mut(),
-            Entry::Occupied(running) => {
-                let mode = running.get().mode();
-                return listener.end(Error::SubscribedOtherwise { topic, mode });
-            }
-        };
-        route.join(listener);
-        if route.wire == Wire::Wanted {
-            let asked = self.ask(topic);
-            self.send(asked.map(|(command, _)| command).as_slice());
+    /// Compares how far the broker has sent with how far the subscriptions have come. One that is
+    /// behind is made anew from where it is: what it lacks follows, or becomes a gap.
+    fn compare(&mut self, ping: &Ping) {
+        let topics = self.routes.short_of(ping);
+        if topics.is_empty() {
+            return;
         }
+        let mut batch = Batch::new();
+        for topic in &topics {
+            let filter = Filter::Topic(topic.clone());
+            let Some(again) = self.ask(&filter) else { continue };
+            // Both in one frame, so that they are carried out together.
+            batch.push_together([unsubscribe(&filter, None), again]);
+        }
+        self.send_batch(batch);
+        self.shared.repairs.fetch_add(topics.len() as u64, Ordering::Relaxed);
+        self.shared.events.emit(Event::Repairing { topics });
     }
 
-    fn publish(&mut self, frame: Frame, confirm: Option<(u64, Reply<Position>)>) {
+    fn command(&mut self, outgoing: Outgoing, awaited: Option<Awaited>) {
         // The limit was checked when the frame was made, but may be another one since.
-        match (self.shared.check_length(&frame), confirm) {
-            (Ok(()), confirm) => {
-                self.pending.extend(confirm.map(|(id, reply)| (id, Pending::Publish(reply))));
-                self.outgoing.push(frame);
+        match (self.shared.check_length(&outgoing.frame), awaited) {
+            (Ok(()), Some(awaited)) if awaited.outcome.is_abandoned() => {}
+            (Ok(()), awaited) => {
+                if let Some(awaited) = awaited {
+                    let may_repeat = !matches!(awaited.repeats, Repeats::Never);
+                    let again = may_repeat.then(|| outgoing.frame.clone());
+                    self.pending.insert(awaited.id, Pending::Command(awaited, again));
+                }
+                self.outgoing.push(outgoing);
             }
-            (Err(error), Some((_, reply))) => drop(reply.send(Err(error))),
+            (Err(error), Some(awaited)) => awaited.outcome.fail(error),
             (Err(_), None) => {}
         }
     }
@@ -196,105 +257,103 @@ impl Session {
             return Ok(());
         };
         match (pending, reply.result) {
-            (Pending::Publish(outcome), Ok(ReplyBody::Publish(position))) => {
-                let Published { epoch, offset, .. } = position;
-                outcome.send(Ok(Position { epoch, offset })).ok();
-            }
-            (Pending::Publish(outcome), Err(error)) => {
-                outcome.send(Err(Error::Refused(error))).ok();
-            }
+            (Pending::Command(awaited, _), result) => return answer(awaited.outcome, result),
             (Pending::Unsubscribe(done), Ok(ReplyBody::Unsubscribe(_)) | Err(_)) => {
                 done.send(()).ok();
             }
-            (Pending::Subscribe(topic), Ok(ReplyBody::Subscribe(subscribed))) => {
-                let asked = Wire::Asked(reply.id);
-                let route = self.routes.get_mut(&topic).filter(|route| route.wire == asked);
-                if let Some(route) = route {
-                    route.begin(&subscribed, &mut self.backlog);
-                }
-            }
-            (Pending::Subscribe(topic), Err(error)) => self.refused(&topic, reply.id, &error),
-            (_, Ok(_)) => return Err(Mismatch),
+            (Pending::Subscribe(filter), Ok(body)) => return self.begin(&filter, reply.id, body),
+            (Pending::Subscribe(filter), Err(error)) => self.refused(&filter, reply.id, &error),
+            (Pending::Unsubscribe(_), Ok(_)) => return Err(Mismatch),
         }
         Ok(())
     }
 
-    fn refused(&mut self, topic: &TopicName, id: u64, error: &ErrorReply) {
-        let asked = Wire::Asked(id);
-        let Some(route) = self.routes.get_mut(topic).filter(|route| route.wire == asked) else {
+    /// The broker has begun a subscription.
+    fn begin(&mut self, filter: &Filter, id: u64, body: ReplyBody) -> Result<(), Mismatch> {
+        let Some(audience) = self.asked(filter, id) else {
+            return Ok(());
+        };
+        audience.wire = Wire::Live(id);
+        match (filter, body) {
+            (Filter::Topic(topic), ReplyBody::Subscribe(subscribed)) => {
+                self.routes.begin(topic, &subscribed, &mut self.backlog);
+            }
+            (Filter::Pattern(pattern), ReplyBody::SubscribePattern(subscribed)) => {
+                self.routes.begin_pattern(pattern, subscribed, &mut self.backlog);
+            }
+            _ => return Err(Mismatch),
+        }
+        Ok(())
+    }
+
+    fn refused(&mut self, filter: &Filter, id: u64, error: &ErrorReply) {
+        let Some(audience) = self.asked(filter, id) else {
             return;
         };
-        if route.refuse(error) {
-            self.routes.remove(topic);
+        if audience.refuse(error) {
+            self.routes.remove(filter);
         } else {
             self.renewal_wanted = true;
         }
     }
 
-    fn subscribe_wanted(&mut self, first: Option<Command>) {
-        let wanted: Vec<_> = self
-            .routes
-            .iter()
-            .filter(|(_, route)| route.wire == Wire::Wanted)
-            .map(|(topic, _)| topic.clone())
-            .collect();
-        let mut batch = Vec::from_iter(first);
-        let mut bytes = 0;
-        for topic in wanted {
-            let Some((command, length)) = self.ask(topic) else { continue };
-            bytes += length;
-            if bytes > BATCH_BYTES_GOAL || batch.len() == COMMANDS_PER_FRAME_MAX {
-                self.send(&std::mem::take(&mut batch));
-                bytes = length;
-            }
-            batch.push(command);
-        }
-        self.send(&batch);
+    /// The subscription that was asked for in the command `id`, unless it has ended or been asked
+    /// for anew since.
+    fn asked(&mut self, filter: &Filter, id: u64) -> Option<&mut Audience> {
+        self.routes.audience_mut(filter).filter(|audience| audience.wire == Wire::Asked(id))
     }
 
-    /// The command that asks for a topic that has a route, and the most bytes that it can have.
-    fn ask(&mut self, topic: TopicName) -> Option<(Command, usize)> {
-        let route = self.routes.get_mut(&topic)?;
+    fn subscribe_wanted(&mut self, first: Option<Command>) {
+        let mut batch = Batch::new();
+        batch.push_together(first);
+        for filter in self.routes.wanted() {
+            batch.push_together(self.ask(&filter));
+        }
+        self.send_batch(batch);
+    }
+
+    /// The command that subscribes to a filter of the application.
+    fn ask(&mut self, filter: &Filter) -> Option<Command> {
+        let subscribe = self.routes.subscribe_command(filter)?;
         let id = self.shared.next_number();
-        route.wire = Wire::Asked(id);
-        self.pending.insert(id, Pending::Subscribe(topic));
-        let subscribe = route.subscribe_command();
-        let length = subscribe_bytes_max(&subscribe);
-        Some((Command { id: Some(id), request: Body::Subscribe(subscribe) }, length))
+        self.routes.audience_mut(filter)?.wire = Wire::Asked(id);
+        self.pending.insert(id, Pending::Subscribe(filter.clone()));
+        Some(Command { id: Some(id), request: Body::Subscribe(subscribe) })
+    }
+
+    fn send_batch(&mut self, batch: Batch) {
+        batch.frames().for_each(|commands| self.send(&commands));
     }
 
     fn send(&mut self, commands: &[Command]) {
         if !commands.is_empty() {
-            self.outgoing.push(frame_of(self.codec, commands));
+            let frame = frame_of(self.codec, commands);
+            self.outgoing.push(Outgoing { frame, charge: None });
         }
     }
 }
 
-/// The longest that a `subscribe` command can be in either codec: each byte of a topic's name may
-/// need an escape of two and each of an epoch one of six; the rest with the longest numbers has
-/// 120.
-fn subscribe_bytes_max(subscribe: &Subscribe) -> usize {
-    let epoch_bytes = subscribe.since.as_ref().map_or(0, |since| since.epoch.len());
-    2 * subscribe.topic.len() + 6 * epoch_bytes + 120
+fn unsubscribe(filter: &Filter, id: Option<u64>) -> Command {
+    Command { id, request: Body::Unsubscribe(Unsubscribe { topic: filter.to_string() }) }
 }
 
-#[cfg(test)]
-mod tests {
-    use fanfare_protocol::Mode;
-
-    use super::*;
-
-    #[test]
-    fn no_subscribe_command_is_longer_than_the_most_that_is_reckoned_with() {
-        let subscribe = Subscribe {
-            since: Some(Position { epoch: "\u{1}".repeat(40), offset: u64::MAX }),
-            mode: Some(Mode::Latest),
-            ..Subscribe::new("\"".repeat(255))
-        };
-        let most = subscribe_bytes_max(&subscribe);
-        let command = Command { id: Some(u64::MAX), request: Body::Subscribe(subscribe) };
-        let comma = 1;
-        assert_eq!(frame_of(Codec::Json, std::slice::from_ref(&command)).len() + comma, most);
-        assert!(frame_of(Codec::MsgPack, &[command]).len() < most);
+/// Tells the caller what came of its command.
+fn answer(outcome: Outcome, result: Result<ReplyBody, ErrorReply>) -> Result<(), Mismatch> {
+    match (outcome, result) {
+        (outcome, Err(error)) => outcome.fail(Error::Refused(error)),
+        (Outcome::Publish(reply), Ok(ReplyBody::Publish(published))) => {
+            reply.send(Ok(published)).ok();
+        }
+        (Outcome::History(reply), Ok(ReplyBody::History(page))) => {
+            reply.send(Ok(page)).ok();
+        }
+        (Outcome::Presence(reply), Ok(ReplyBody::Presence(list))) => {
+            reply.send(Ok(list)).ok();
+        }
+        (outcome, Ok(_)) => {
+            outcome.fail(Error::ConnectionLost);
+            return Err(Mismatch);
+        }
     }
+    Ok(())
 }

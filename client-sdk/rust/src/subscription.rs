@@ -1,89 +1,44 @@
-//! What an application asks of a subscription and what it holds of it.
+//! What an application holds of a subscription.
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
-use fanfare_protocol::{Mode, Position, Subscribe, TopicName};
+use fanfare_protocol::{Filter, Position};
 use futures_util::Stream;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::client::Handle;
 use crate::error::Error;
 use crate::request::Control;
-use crate::update::{Message, Update};
+use crate::update::{Gap, Message, Update};
 
-/// Options of a subscription, for [`Client::subscribe_with`](crate::Client::subscribe_with).
-///
-/// ```
-/// use fanfare_client::{Mode, Position, SubscribeOptions};
-///
-/// // A page that shows the newest price and nothing else.
-/// let newest = SubscribeOptions::new().mode(Mode::Latest);
-///
-/// // A program that goes on where it ended yesterday.
-/// let kept = Position { epoch: "k3f9q2xw".to_owned(), offset: 41 };
-/// let everything_since = SubscribeOptions::new().since(kept);
-/// # drop((newest, everything_since));
-/// ```
-#[must_use = "options do nothing until something is subscribed with them"]
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SubscribeOptions {
-    pub(crate) mode: Mode,
-    pub(crate) since: Option<Position>,
-}
-
-impl SubscribeOptions {
-    /// The defaults: mode [`Mode::All`], from now on.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// What the broker delivers while this client does not keep up. With [`Mode::All`] every
-    /// message comes in order, or a [`Gap`](crate::Gap) says which do not. With [`Mode::Latest`]
-    /// the topic's newest message comes at once and again whenever there was no time for the ones
-    /// before it; those are passed over without a word. The default is [`Mode::All`].
-    pub fn mode(mut self, mode: Mode) -> Self {
-        self.mode = mode;
-        self
-    }
-
-    /// The last message that the application has, such as a [`Subscription::position`] that it
-    /// kept: what came after it is delivered first, as far as the broker still holds it. If it
-    /// does not hold everything, the subscription begins with a [`Gap`](crate::Gap).
-    pub fn since(mut self, position: Position) -> Self {
-        self.since = Some(position);
-        self
-    }
-
-    /// The command that asks for it.
-    pub(crate) fn command(self, topic: &TopicName) -> Subscribe {
-        let mode = (self.mode != Mode::default()).then_some(self.mode);
-        Subscribe { since: self.since, mode, ..Subscribe::new(topic.as_str()) }
-    }
-}
-
-/// A live subscription: a [`Stream`] of [`Update`]s, which are the topic's messages in order, each
-/// once, and a [`Gap`](crate::Gap) wherever messages are missing.
+/// A live subscription to a topic or a pattern: a [`Stream`] of [`Update`]s, which are each topic's
+/// messages in order, each once, and a [`Gap`](crate::Gap) wherever messages are missing.
 ///
 /// It survives lost connections: the client comes back, subscribes again from where it was, and
 /// the stream goes on. What was published in between comes too if the broker still holds it; if
 /// not, a gap stands in its place. For a program that has no use for gaps there is
 /// [`messages`](Self::messages).
 ///
+/// A pattern has no position, so what it missed while there was no connection does not come. In
+/// mode [`All`](crate::Mode::All) a gap of the whole pattern says so
+/// ([`Missed::Unknown`](crate::Missed::Unknown)). Where it has a snapshot, the newest message of
+/// each topic comes behind that, also if it came before.
+///
 /// The stream ends when the client is closed, when the broker closes the connection with a code
 /// that forbids to come back, or when it refuses to renew the subscription;
 /// [`error`](Self::error) then says which. Dropping a subscription ends it on the broker too,
-/// unless another subscription of the same client listens to the topic.
+/// unless another subscription of the same client listens to the same topic or pattern.
 ///
 /// A subscription keeps its client connected, also when every [`Client`](crate::Client) has been
 /// dropped.
 #[derive(Debug)]
 pub struct Subscription {
     handle: Arc<Handle>,
-    topic: TopicName,
+    filter: Filter,
     number: u64,
-    position: Position,
+    position: Option<Position>,
     updates: mpsc::Receiver<Update>,
     ended: Arc<OnceLock<Error>>,
     /// Whether the driver has been told to end it.
@@ -93,41 +48,41 @@ pub struct Subscription {
 impl Subscription {
     pub(crate) fn new(
         handle: Arc<Handle>,
-        topic: TopicName,
+        filter: Filter,
         number: u64,
         updates: mpsc::Receiver<Update>,
         ended: Arc<OnceLock<Error>>,
     ) -> Self {
-        let position = Position { epoch: String::new(), offset: 0 };
-        Self { handle, topic, number, position, updates, ended, left: false }
+        Self { handle, filter, number, position: None, updates, ended, left: false }
     }
 
-    pub(crate) fn begin_at(&mut self, position: Position) {
+    pub(crate) fn begin_at(&mut self, position: Option<Position>) {
         self.position = position;
     }
 
-    /// The topic's name.
+    /// The topic or pattern.
     #[must_use]
-    pub fn topic(&self) -> &TopicName {
-        &self.topic
+    pub fn subscribed_to(&self) -> &Filter {
+        &self.filter
     }
 
     /// How far the application has read: the place of the message that was taken last, or the end
     /// of a gap; before the first of them, where the subscription began. Kept over a restart of
-    /// the program it is what [`SubscribeOptions::since`] wants.
+    /// the program it is what [`SubscribeOptions::since`](crate::SubscribeOptions::since) wants.
+    /// `None` for a pattern.
     #[must_use]
-    pub fn position(&self) -> Position {
+    pub fn position(&self) -> Option<Position> {
         self.position.clone()
     }
 
-    /// The next message or gap; `None` once the subscription has ended. Cancel safe: nothing is
-    /// lost if the future is dropped.
+    /// The next message, gap or change of presence; `None` once the subscription has ended. Cancel
+    /// safe: nothing is lost if the future is dropped.
     pub async fn next(&mut self) -> Option<Update> {
         std::future::poll_fn(|cx| self.poll_update(cx)).await
     }
 
-    /// The messages alone: gaps are passed over. For programs to which a missing message is no
-    /// different from one that was never published.
+    /// The messages alone: gaps and presence are passed over. For programs to which a missing
+    /// message is no different from one that was never published.
     #[must_use]
     pub fn messages(self) -> Messages {
         Messages { subscription: self }
@@ -140,7 +95,7 @@ impl Subscription {
     }
 
     /// Ends the subscription and waits until the broker has confirmed it, if this was the
-    /// client's last one of its topic.
+    /// client's last one of its topic or pattern.
     ///
     /// # Errors
     /// [`Error::TimedOut`] if no confirmation came in time; the subscription has ended all the
@@ -158,24 +113,31 @@ impl Subscription {
 
     fn leave(&mut self, done: Option<oneshot::Sender<()>>) {
         if !std::mem::replace(&mut self.left, true) {
-            let (topic, number) = (self.topic.clone(), self.number);
-            self.handle.control(Control::Leave { topic, number, done });
+            let (filter, number) = (self.filter.clone(), self.number);
+            self.handle.control(Control::Leave { filter, number, done });
         }
     }
 
     fn poll_update(&mut self, cx: &mut Context<'_>) -> Poll<Option<Update>> {
         let polled = self.updates.poll_recv(cx);
-        match &polled {
-            Poll::Ready(Some(Update::Message(message))) => {
-                self.position.offset = message.offset;
-                if *self.position.epoch != *message.epoch {
-                    self.position.epoch = message.epoch.to_string();
-                }
-            }
-            Poll::Ready(Some(Update::Gap(gap))) => self.position.clone_from(&gap.resumes_after),
-            Poll::Ready(None) | Poll::Pending => {}
+        if let (Some(position), Poll::Ready(Some(update))) = (&mut self.position, &polled) {
+            follow(position, update);
         }
         polled
+    }
+}
+
+/// Moves the position of a topic's subscription to what was read.
+fn follow(position: &mut Position, update: &Update) {
+    match update {
+        Update::Message(Message { epoch: Some(epoch), offset, .. }) => {
+            position.offset = *offset;
+            if *position.epoch != **epoch {
+                position.epoch = epoch.to_string();
+            }
+        }
+        Update::Gap(Gap { resumes_after: Some(behind), .. }) => position.clone_from(behind),
+        Update::Message(_) | Update::Gap(_) | Update::Presence(_) => {}
     }
 }
 
@@ -221,7 +183,7 @@ impl Messages {
         loop {
             match std::task::ready!(self.subscription.poll_update(cx)) {
                 Some(Update::Message(message)) => return Poll::Ready(Some(message)),
-                Some(Update::Gap(_)) => {}
+                Some(Update::Gap(_) | Update::Presence(_)) => {}
                 None => return Poll::Ready(None),
             }
         }

@@ -1,9 +1,10 @@
-//! What comes out of a subscription: messages, and gaps where messages are missing.
+//! What comes out of a subscription: messages, gaps where messages are missing, and who comes and
+//! goes.
 
 use std::fmt;
 use std::sync::Arc;
 
-use fanfare_protocol::{Payload, Position, TopicName};
+use fanfare_protocol::{Filter, Member, Payload, Position, TopicName};
 
 /// The next thing that a subscription has to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +14,9 @@ pub enum Update {
     Message(Message),
     /// Messages are missing here.
     Gap(Gap),
+    /// Clients came to the topic or left it. Only with
+    /// [`SubscribeOptions::presence`](crate::SubscribeOptions::presence).
+    Presence(PresenceChange),
 }
 
 impl Update {
@@ -21,19 +25,21 @@ impl Update {
     pub fn into_message(self) -> Option<Message> {
         match self {
             Self::Message(message) => Some(message),
-            Self::Gap(_) => None,
+            Self::Gap(_) | Self::Presence(_) => None,
         }
     }
 }
 
-/// A message of a subscription. Cloning shares the payload.
+/// A message of a topic. Cloning shares the payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Message {
     /// The topic to which it was published.
     pub topic: TopicName,
-    /// The life of the topic's sequence; offsets of different epochs do not compare.
-    pub epoch: Arc<str>,
+    /// The life of the topic's sequence; offsets of different epochs do not compare. A
+    /// subscription to a pattern does not learn it, unless the same client is subscribed to the
+    /// topic by name too.
+    pub epoch: Option<Arc<str>>,
     /// Its place in the topic's sequence, from 1.
     pub offset: u64,
     /// The place of the message before it, where that is not `offset - 1`.
@@ -49,10 +55,12 @@ impl Message {
         self.prev.unwrap_or_else(|| self.offset.saturating_sub(1))
     }
 
-    /// Its place, as a publisher gets it from [`Client::publish`](crate::Client::publish).
+    /// Its place, as a publisher gets it from [`Client::publish`](crate::Client::publish); `None`
+    /// if the epoch is not known.
     #[must_use]
-    pub fn position(&self) -> Position {
-        Position { epoch: self.epoch.to_string(), offset: self.offset }
+    pub fn position(&self) -> Option<Position> {
+        let epoch = self.epoch.as_ref()?.to_string();
+        Some(Position { epoch, offset: self.offset })
     }
 }
 
@@ -61,27 +69,32 @@ impl Message {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Gap {
-    /// The topic whose messages are missing.
-    pub topic: TopicName,
+    /// The topic whose messages are missing; the pattern, if they may be of any topic that
+    /// matches it.
+    pub filter: Filter,
     /// Which ones.
     pub missed: Missed,
-    /// The subscription goes on with the first message after this position.
-    pub resumes_after: Position,
+    /// The topic goes on with the first message after this position; `None` if it is not known,
+    /// as with a pattern.
+    pub resumes_after: Option<Position>,
 }
 
 /// Reads like `ticks.AAPL: messages 42 to 57 were missed`.
 impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let topic = &self.topic;
-        match self.missed {
-            Missed::Offsets { from, to } if from == to => {
-                write!(f, "{topic}: message {from} was missed")
+        let filter = &self.filter;
+        match (self.missed, filter) {
+            (Missed::Offsets { from, to }, _) if from == to => {
+                write!(f, "{filter}: message {from} was missed")
             }
-            Missed::Offsets { from, to } => {
-                write!(f, "{topic}: messages {from} to {to} were missed")
+            (Missed::Offsets { from, to }, _) => {
+                write!(f, "{filter}: messages {from} to {to} were missed")
             }
-            Missed::Unknown => {
-                write!(f, "{topic}: the sequence began anew; messages may be missed")
+            (Missed::Unknown, Filter::Topic(_)) => {
+                write!(f, "{filter}: the sequence began anew; messages may be missed")
+            }
+            (Missed::Unknown, Filter::Pattern(_)) => {
+                write!(f, "{filter}: the connection was lost; messages may be missed")
             }
         }
     }
@@ -98,9 +111,30 @@ pub enum Missed {
         /// The last offset that is missing, at least `from`.
         to: u64,
     },
-    /// Nobody knows: the topic's sequence has begun anew, as after a restart of the broker, so
-    /// that the old offsets say nothing about the new ones.
+    /// Nobody knows. Of a topic: its sequence has begun anew, as after a restart of the broker, so
+    /// that the old offsets say nothing about the new ones. Of a pattern: the connection was lost
+    /// meanwhile, and what a pattern missed is not recovered.
     Unknown,
+}
+
+/// Who came to a topic and who left it since the change before. Changes of a second come together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PresenceChange {
+    /// The topic.
+    pub topic: TopicName,
+    /// Counts the topic's changes. One whose version is not above that of a list from
+    /// [`Client::presence`](crate::Client::presence) is in the list already.
+    pub version: u64,
+    /// How many connections are on the topic now.
+    pub count: u64,
+    /// Who came.
+    pub joined: Vec<Member>,
+    /// The connections that left.
+    pub left: Vec<String>,
+    /// Whether this is all that changed since the change that this subscription told before. If
+    /// not, [`Client::presence`](crate::Client::presence) has the list.
+    pub is_complete: bool,
 }
 
 #[cfg(test)]
@@ -109,19 +143,21 @@ mod tests {
 
     #[test]
     fn a_gap_reads_as_a_sentence() {
-        let sentence = |missed| {
-            let topic = TopicName::new("a.b").unwrap();
-            let resumes_after = Position { epoch: "e".to_owned(), offset: 7 };
-            Gap { topic, missed, resumes_after }.to_string()
+        let sentence = |filter: &str, missed| {
+            let filter = Filter::new(filter).unwrap();
+            Gap { filter, missed, resumes_after: None }.to_string()
         };
+        let some = Missed::Offsets { from: 3, to: 7 };
+        assert_eq!(sentence("a.b", some), "a.b: messages 3 to 7 were missed");
+        let one = Missed::Offsets { from: 7, to: 7 };
+        assert_eq!(sentence("a.b", one), "a.b: message 7 was missed");
         assert_eq!(
-            sentence(Missed::Offsets { from: 3, to: 7 }),
-            "a.b: messages 3 to 7 were missed"
-        );
-        assert_eq!(sentence(Missed::Offsets { from: 7, to: 7 }), "a.b: message 7 was missed");
-        assert_eq!(
-            sentence(Missed::Unknown),
+            sentence("a.b", Missed::Unknown),
             "a.b: the sequence began anew; messages may be missed"
+        );
+        assert_eq!(
+            sentence("a.*", Missed::Unknown),
+            "a.*: the connection was lost; messages may be missed"
         );
     }
 }

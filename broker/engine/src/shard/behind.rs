@@ -51,6 +51,11 @@ impl Behind {
         Some((local, after))
     }
 
+    /// Makes it the turn of `local` again.
+    pub(super) fn turn_back(&mut self, local: u32) {
+        self.turn = local;
+    }
+
     pub(super) fn topics(&self) -> impl Iterator<Item = u32> {
         self.entries.keys().copied()
     }
@@ -68,6 +73,8 @@ mod tests {
         assert_eq!(news, [true, true, true, false]);
         let turns: Vec<_> = (0..4).filter_map(|_| behind.next()).collect();
         assert_eq!(turns, [(2, 20), (5, 30), (7, 11), (2, 20)]);
+        behind.turn_back(5);
+        assert_eq!(behind.next(), Some((5, 30)));
         assert!(behind.remove(5) && !behind.remove(5));
         assert_eq!((behind.get(7), behind.get(5)), (Some(11), None));
         behind.remove(2);

@@ -1,21 +1,45 @@
 //! How a connection that fell behind gets what it is owed from the topics' rings.
 
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use fanfare_protocol::{CloseCode, Event, Gap, Mode};
+use smallvec::SmallVec;
 
-use super::connection::Phase;
+use super::behind::Behind;
+use super::connection::{Phase, SLICES_MAX};
 use super::{Key, Shard, Socket};
+use crate::outbox::Outbox;
 use crate::sdk_frame::sdk_frame;
 use crate::time::Now;
 use crate::topics::{CatchUp, Topic, WireForm};
 
+/// What came of catching up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CaughtUp {
+    /// Nothing is owed.
+    Done,
+    /// Something was queued or written, and more may be owed.
+    Partly,
+    /// The socket takes nothing.
+    Blocked,
+    /// The connection was lost.
+    Lost,
+}
+
+/// The newest message of a topic that a connection is owed.
+struct Newest {
+    local: u32,
+    step: CatchUp,
+    frame: Bytes,
+}
+
 impl<S: Socket> Shard<S> {
-    /// Queues what a connection is owed, up to the high-water mark. To be called when its outbox
-    /// is empty; whether anything was queued.
-    pub(super) fn catch_up(&mut self, key: Key, now: Now) -> bool {
+    /// Gives a connection a part of what it is owed. To be called when its outbox is empty.
+    pub(super) fn catch_up(&mut self, key: Key, now: Now) -> CaughtUp {
         if self.connections.get(key.0 as usize).is_none_or(|c| c.behind().is_none()) {
-            return false;
+            return CaughtUp::Done;
         }
         // Marked messages of topics that are behind are in the rings too; drop the marks first,
         // or they would come twice.
@@ -26,34 +50,44 @@ impl<S: Socket> Shard<S> {
             {
                 break;
             }
-            let Some((local, after)) = connection.next_behind() else { break };
-            let through = self.locals.get(local).and_then(|local_topic| {
-                let (_, terms) = connection.through(local, &local_topic.patterns)?;
-                Some((local_topic.topic.clone(), terms.mode))
-            });
-            let Some((topic, mode)) = through else {
+            let Some((local, after)) = connection.behind_mut().and_then(Behind::next) else {
+                break;
+            };
+            let Some((topic, mode)) = self.owed(key, local) else {
                 self.forget_behind(key, local);
                 continue;
             };
+            if mode == Mode::Latest {
+                self.turn_back(key, local);
+                let is_empty = self.connections[key.0 as usize].outbox().is_none();
+                return if is_empty { self.write_newest(key, now) } else { CaughtUp::Partly };
+            }
             let bytes_max = self.marks.high_bytes;
             let step = self.topics.catch_up(&topic, self.index, mode, after, bytes_max);
-            if mode == Mode::Latest {
-                self.count_merged(key, after, &step);
-            }
-            self.take_step(key, (local, mode), &topic, &step, now);
+            self.queue_missed(key, local, &topic, &step, now);
         }
-        self.connections.get(key.0 as usize).is_some_and(|c| c.outbox().is_some())
+        let waits = self.connections.get(key.0 as usize).is_some_and(|c| c.outbox().is_some());
+        if waits { CaughtUp::Partly } else { CaughtUp::Done }
     }
 
-    fn take_step(
-        &mut self,
-        key: Key,
-        (local, mode): (u32, Mode),
-        topic: &Arc<Topic>,
-        step: &CatchUp,
-        now: Now,
-    ) {
-        if let (Some((from, to)), Mode::All) = (step.missed, mode) {
+    /// The topic at `local` and the mode in which a connection gets it.
+    fn owed(&self, key: Key, local: u32) -> Option<(Arc<Topic>, Mode)> {
+        let local_topic = self.locals.get(local)?;
+        let connection = self.connections.get(key.0 as usize)?;
+        let (_, terms) = connection.through(local, &local_topic.patterns)?;
+        Some((local_topic.topic.clone(), terms.mode))
+    }
+
+    fn turn_back(&mut self, key: Key, local: u32) {
+        let connection = self.connections.get_mut(key.0 as usize);
+        if let Some(behind) = connection.and_then(|connection| connection.behind_mut()) {
+            behind.turn_back(local);
+        }
+    }
+
+    /// Queues what a subscription of mode `all` has missed.
+    fn queue_missed(&mut self, key: Key, local: u32, topic: &Arc<Topic>, step: &CatchUp, now: Now) {
+        if let Some((from, to)) = step.missed {
             self.tell_gap(key, topic, from, to, now);
         }
         let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
@@ -62,11 +96,82 @@ impl<S: Socket> Shard<S> {
         }
         for message in &step.messages {
             let frame = message.frame(connection.form).clone();
-            let queue = |outbox: &mut crate::outbox::Outbox| outbox.push(frame, now.ms());
+            let queue = |outbox: &mut Outbox| outbox.push(frame, now.ms());
             connection.change_outbox(&self.marks, &self.counters, queue);
-            self.counters.messages_out.add(1);
-            self.counters.messages_recovered.add(1);
         }
+        self.note_served(key, local, step, now);
+    }
+
+    /// Writes the newest message of the topics that are owed in mode `latest`, and only what the
+    /// socket takes: what it does not take is not queued, because it would be old by the time it
+    /// is sent.
+    fn write_newest(&mut self, key: Key, now: Now) -> CaughtUp {
+        let batch = self.newest(key);
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else {
+            return CaughtUp::Lost;
+        };
+        let written = write_frames(&mut connection.socket, &batch);
+        let mut left = match written {
+            Ok(written) => written,
+            Err(error) if is_temporary(&error) => {
+                if let Some(first) = batch.first() {
+                    self.turn_back(key, first.local);
+                }
+                // No event follows an interrupted write: the socket may well take bytes now.
+                let is_full = error.kind() == io::ErrorKind::WouldBlock;
+                return if is_full { CaughtUp::Blocked } else { CaughtUp::Partly };
+            }
+            Err(_) => {
+                self.end(key);
+                return CaughtUp::Lost;
+            }
+        };
+        connection.progress_ms = now.ms();
+        self.counters.writes.add(1);
+        self.counters.bytes_out.add(left as u64);
+        for Newest { local, step, frame } in batch {
+            if left == 0 && !frame.is_empty() {
+                self.turn_back(key, local);
+                break;
+            }
+            let Some(connection) = self.connections.get_mut(key.0 as usize) else { break };
+            if left < frame.len() {
+                let queue = |outbox: &mut Outbox| outbox.push_rest(&frame, left, now.ms());
+                connection.change_outbox(&self.marks, &self.counters, queue);
+            }
+            left = left.saturating_sub(frame.len());
+            self.count_merged(key, local, &step);
+            self.note_served(key, local, &step, now);
+        }
+        CaughtUp::Partly
+    }
+
+    /// The newest messages that a connection is owed next, for one write; an empty frame where
+    /// there is none any more.
+    fn newest(&mut self, key: Key) -> SmallVec<[Newest; SLICES_MAX]> {
+        let mut batch: SmallVec<[Newest; SLICES_MAX]> = SmallVec::new();
+        while batch.len() < SLICES_MAX
+            && let Some(connection) = self.connections.get_mut(key.0 as usize)
+            && let Some((local, after)) = connection.behind_mut().and_then(Behind::next)
+        {
+            let form = connection.form;
+            let is_round = batch.first().is_some_and(|first| first.local == local);
+            let owed = self.owed(key, local).filter(|(_, mode)| *mode == Mode::Latest);
+            let Some((topic, mode)) = owed.filter(|_| !is_round) else {
+                self.turn_back(key, local);
+                break;
+            };
+            let step = self.topics.catch_up(&topic, self.index, mode, after, 0);
+            let frame = step.messages.first().map(|message| message.frame(form).clone());
+            batch.push(Newest { local, step, frame: frame.unwrap_or_default() });
+        }
+        batch
+    }
+
+    /// Notes that a connection has, or has queued, what `step` holds.
+    fn note_served(&mut self, key: Key, local: u32, step: &CatchUp, now: Now) {
+        self.counters.messages_out.add(step.messages.len() as u64);
+        self.counters.messages_recovered.add(step.messages.len() as u64);
         if !step.is_complete {
             return self.fall_behind(key, local, step.up_to, now);
         }
@@ -79,12 +184,31 @@ impl<S: Socket> Shard<S> {
         }
     }
 
+    /// Takes messages back that are not begun and that a newer one of their topic, owed by now,
+    /// replaces: a reader of mode `latest` that goes on gets nothing older than its socket held.
+    pub(super) fn withdraw_replaced(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        if connection.outbox().is_none() {
+            return;
+        }
+        let Some(behind) = connection.take_behind() else { return };
+        let mut withdrawn = 0;
+        connection.change_outbox(&self.marks, &self.counters, |outbox| {
+            withdrawn = outbox.withdraw(|local| behind.get(local).is_some());
+        });
+        connection.put_behind(behind);
+        if withdrawn > 0 {
+            connection.extras_mut().merged += withdrawn;
+            self.counters.messages_merged.add(withdrawn);
+        }
+    }
+
     /// Counts what a subscription of mode `latest` was spared.
-    fn count_merged(&mut self, key: Key, after: u64, step: &CatchUp) {
+    fn count_merged(&mut self, key: Key, local: u32, step: &CatchUp) {
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Some(after) = connection.behind().and_then(|behind| behind.get(local)) else { return };
         let merged = (step.up_to - after).saturating_sub(step.messages.len() as u64);
-        if merged > 0
-            && let Some(connection) = self.connections.get_mut(key.0 as usize)
-        {
+        if merged > 0 {
             connection.extras_mut().merged += merged;
             self.counters.messages_merged.add(merged);
         }
@@ -104,7 +228,19 @@ impl<S: Socket> Shard<S> {
         let gap =
             Gap { topic: topic.name().to_string(), epoch: topic.epoch().to_string(), from, to };
         let frame = sdk_frame(codec, 96, |out| Event::Gap(gap).encode(codec, out));
-        let queue = |outbox: &mut crate::outbox::Outbox| outbox.push(frame, now.ms());
+        let queue = |outbox: &mut Outbox| outbox.push(frame, now.ms());
         connection.change_outbox(&self.marks, &self.counters, queue);
     }
+}
+
+/// Writes the frames of a batch with one call.
+fn write_frames(socket: &mut impl Socket, batch: &[Newest]) -> io::Result<usize> {
+    let frames = batch.iter().map(|newest| &newest.frame).filter(|frame| !frame.is_empty());
+    let slices: SmallVec<[IoSlice<'_>; SLICES_MAX]> =
+        frames.map(|frame| IoSlice::new(frame)).collect();
+    if slices.is_empty() { Ok(0) } else { socket.write_vectored(&slices) }
+}
+
+fn is_temporary(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

@@ -167,7 +167,7 @@ impl PerSecond {
 }
 
 /// Frames of one vectored write.
-const SLICES_MAX: usize = 64;
+pub(super) const SLICES_MAX: usize = 64;
 
 impl<S> Connection<S> {
     pub(super) fn new(socket: S, form: WireForm, phase: Phase, serial: u32, now_ms: u64) -> Self {
@@ -212,6 +212,11 @@ impl<S> Connection<S> {
     /// Takes away all that is owed.
     pub(super) fn take_behind(&mut self) -> Option<Box<Behind>> {
         self.behind.take()
+    }
+
+    /// Owes again what was taken away.
+    pub(super) fn put_behind(&mut self, behind: Box<Behind>) {
+        self.behind = Some(behind);
     }
 
     pub(super) fn extras(&self) -> Option<&Extras> {
@@ -272,9 +277,9 @@ impl<S> Connection<S> {
         was_behind
     }
 
-    /// The next topic that is owed, and the offset up to which it is served.
-    pub(super) fn next_behind(&mut self) -> Option<(u32, u64)> {
-        self.behind.as_deref_mut()?.next()
+    /// What is owed from the rings, to take turns.
+    pub(super) fn behind_mut(&mut self) -> Option<&mut Behind> {
+        self.behind.as_deref_mut()
     }
 
     /// Queues a frame; `false` if the hard limit was reached before, then nothing is queued.

@@ -3,9 +3,10 @@
 use std::io;
 
 use bytes::Bytes;
-use fanfare_protocol::CloseCode;
+use fanfare_protocol::{CloseCode, Mode};
 
-use super::connection::{Admission, Phase};
+use super::catch_up::CaughtUp;
+use super::connection::{Admission, Phase, Terms};
 use super::{Key, Shard, Socket};
 use crate::outbox::Outbox;
 use crate::time::Now;
@@ -91,13 +92,17 @@ impl<S: Socket> Shard<S> {
     /// there: that they are many is no sign of a slow reader, but it may turn out to be one.
     fn write_in_parts(&mut self, key: Key, now: Now) {
         let mut taken = 0;
-        while let Some(&frame) = self.writer.list.get(taken) {
+        while let Some(&index) = self.writer.list.get(taken) {
+            taken += 1;
+            let frame = self.fanout.frame(index);
+            let (local, bytes) = (frame.local, frame.bytes.clone());
+            let is_latest = frame.offset.is_some()
+                && self.terms(key, local).is_some_and(|terms| terms.mode == Mode::Latest);
             let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
-            let bytes = self.fanout.frame(frame).bytes.clone();
-            let queue = |outbox: &mut Outbox| outbox.push(bytes, now.ms());
+            let replaceable = is_latest.then_some(local);
+            let queue = |outbox: &mut Outbox| outbox.push_message(bytes, replaceable, now.ms());
             connection.change_outbox(&self.marks, &self.counters, queue);
             self.counters.messages_out.add(1);
-            taken += 1;
             let is_full = connection.outbox_bytes() >= self.marks.high_bytes;
             if is_full && !self.write_outbox(key, now) {
                 self.writer.list.drain(..taken);
@@ -105,6 +110,13 @@ impl<S: Socket> Shard<S> {
             }
         }
         self.flush_outbox(key, now);
+    }
+
+    /// The terms on which a connection gets the messages of a topic.
+    fn terms(&self, key: Key, local: u32) -> Option<Terms> {
+        let patterns = &self.locals.get(local)?.patterns;
+        let (_, terms) = self.connections.get(key.0 as usize)?.through(local, patterns)?;
+        Some(terms)
     }
 
     /// Queues the frames of `writer.list` without the `written` bytes that are out already, or
@@ -181,15 +193,22 @@ impl<S: Socket> Shard<S> {
     /// Writes what waits for a connection, and then what it is owed, until there is nothing more
     /// or the socket takes no more.
     pub(super) fn flush_outbox(&mut self, key: Key, now: Now) {
+        self.withdraw_replaced(key);
         while self.write_outbox(key, now) {
-            if self.catch_up(key, now) {
-                continue;
+            match self.catch_up(key, now) {
+                CaughtUp::Partly => {}
+                CaughtUp::Blocked => return self.watch(key, now),
+                CaughtUp::Lost => return,
+                CaughtUp::Done => return self.finish_close(key),
             }
-            let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
-            if connection.phase == Phase::Closing && connection.socket.shutdown_write().is_err() {
-                self.end(key);
-            }
-            return;
+        }
+    }
+
+    /// Tells the peer that nothing follows the close frame.
+    fn finish_close(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        if connection.phase == Phase::Closing && connection.socket.shutdown_write().is_err() {
+            self.end(key);
         }
     }
 

@@ -115,9 +115,9 @@ impl Plan {
         });
         let clients: Vec<ClientPlan> = clients.collect();
         Self {
-            disconnects: ["a", "news", "stocks"].iter().any(|name| {
-                limits.namespaces.of(name).slow_consumer == SlowConsumer::Disconnect
-            }),
+            disconnects: ["a", "news", "stocks"]
+                .iter()
+                .any(|name| limits.namespaces.of(name).slow_consumer == SlowConsumer::Disconnect),
             limits,
             shards: random.between(1, 3) as usize,
             topics: topics.collect(),

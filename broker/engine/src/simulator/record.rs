@@ -197,6 +197,11 @@ impl Record {
         self.plan.limits.namespaces.of(self.plan.topics[topic].as_str())
     }
 
+    /// Whether what the node may keep in all is more than is ever published.
+    pub(super) fn rings_have_room(&self) -> bool {
+        self.plan.rings_have_room
+    }
+
     /// Whether the limits say that the topic's ring holds this message now.
     pub(super) fn must_be_kept(&self, place: &Place) -> bool {
         let messages = self.messages(place.topic, &place.epoch);
@@ -224,7 +229,8 @@ impl Record {
                 assert_eq!(*message.payload(), told[at].payload, "what the ring of {name} holds");
             }
             let options = self.options(topic);
-            let most = options.history_messages.max(usize::from(options.latest));
+            // The newest stays while someone subscribes, and where the namespace says so.
+            let most = options.history_messages.max(1);
             assert!(ring.messages.len() <= most, "the ring of {name} holds too much");
             let before = Place { topic, epoch, offset: skip as u64 };
             assert!(!self.must_be_kept(&before), "the ring of {name} lost {before:?}");

@@ -84,7 +84,8 @@ impl Track {
     /// Demands that it has everything, or the newest that is to be had.
     pub(super) fn check_complete(&self, record: &Record) {
         let head = record.head(self.topic, &self.epoch);
-        let newest_is_gone = self.mode == Mode::Latest && !record.must_be_kept(&self.place(head));
+        // While someone subscribes the newest is kept, unless the node has no room at all.
+        let newest_is_gone = self.mode == Mode::Latest && !record.rings_have_room();
         assert!(
             self.is_complete(record) || newest_is_gone,
             "topic {}, mode {:?}: ends at {} of {head}",

@@ -12,6 +12,7 @@ use super::table::TopicTable;
 use super::topic::{ShardInterest, Topic};
 use crate::fault::{Fault, planted};
 use crate::mailbox::Mail;
+use crate::sync::atomic::Ordering;
 use crate::time::Now;
 
 /// Shards that subscribe to a pattern.
@@ -115,6 +116,8 @@ impl TopicTable {
                 self.note_presence(topic);
             }
         }
+        let freed = state.trim(&topic.options);
+        self.history_bytes.fetch_sub(freed, Ordering::Relaxed);
         let idle = state.is_idle();
         drop(state);
         if idle {

@@ -44,7 +44,7 @@ pub struct TopicTable {
     epochs: EpochSource,
     next_id: AtomicU64,
     topic_count: AtomicUsize,
-    history_bytes: AtomicUsize,
+    pub(super) history_bytes: AtomicUsize,
     sweep_cursor: Mutex<usize>,
 }
 
@@ -189,7 +189,7 @@ impl TopicTable {
         }
         let offset = message.offset();
         let room = self.limits.history_total_bytes_max.saturating_sub(self.history_bytes());
-        let mut change = state.ring.keep(message, &topic.options, room);
+        let mut change = state.keep(message, &topic.options, room);
         if let Some(key) = key {
             let room = room.saturating_add_signed(-change);
             let keys = state.keys.get_or_insert_default();

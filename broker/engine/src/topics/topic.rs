@@ -184,6 +184,28 @@ impl TopicState {
         self.interest.iter().map(|shard| u64::from(shard.by_name)).sum()
     }
 
+    /// Messages that are kept whatever else the namespace says: the newest, where the namespace
+    /// keeps it, and while someone subscribes by name, who may be slow and owed it.
+    fn fewest_kept(&self, options: &NamespaceOptions) -> usize {
+        usize::from(options.latest || self.subscriber_count() > 0)
+    }
+
+    /// Keeps a message; the change in kept bytes. `room_bytes`: what the node's budget still has.
+    pub(super) fn keep(
+        &mut self,
+        message: Arc<Message>,
+        options: &NamespaceOptions,
+        room_bytes: usize,
+    ) -> isize {
+        let fewest = self.fewest_kept(options);
+        self.ring.keep(message, options, fewest, room_bytes)
+    }
+
+    /// Drops what was kept for the last subscriber alone; the bytes that were freed.
+    pub(super) fn trim(&mut self, options: &NamespaceOptions) -> usize {
+        self.ring.trim(options, self.fewest_kept(options))
+    }
+
     /// Drops what has grown too old; the bytes that were freed.
     pub(super) fn expire(
         &mut self,
@@ -191,7 +213,8 @@ impl TopicState {
         limits: &Limits,
         now: Now,
     ) -> usize {
-        let mut freed = self.ring.expire(options, now);
+        let fewest = self.fewest_kept(options);
+        let mut freed = self.ring.expire(options, fewest, now);
         if let Some(keys) = self.keys.as_deref_mut() {
             freed += keys.expire(limits, now);
             self.keys.take_if(|keys| keys.is_empty());

@@ -18,7 +18,7 @@ fn yes_or_no(yes: bool) -> &'static str {
 #[test]
 fn every_command_in_it_is_written_exactly_so() {
     let examples = examples("json client");
-    assert!(examples.len() >= 9, "{examples:?}");
+    assert!(examples.len() >= 21, "{examples:?}");
     for example in examples {
         let decoded = Command::decode_frame(Codec::Json, example.as_bytes()).unwrap();
         let commands: Vec<_> = decoded
@@ -37,7 +37,7 @@ fn every_command_in_it_is_written_exactly_so() {
 #[test]
 fn every_reply_and_push_in_it_is_written_exactly_so() {
     let examples = examples("json broker");
-    assert!(examples.len() >= 10, "{examples:?}");
+    assert!(examples.len() >= 21, "{examples:?}");
     for example in examples {
         let mut written = Vec::new();
         match ServerFrame::decode(Codec::Json, example.as_bytes()).unwrap() {
@@ -69,6 +69,8 @@ fn its_table_of_error_codes_is_the_one_of_the_code() {
         ErrorCode::AlreadyConnected,
         ErrorCode::AlreadySubscribed,
         ErrorCode::NotSubscribed,
+        ErrorCode::NotEnabled,
+        ErrorCode::UnknownTopic,
         ErrorCode::LimitExceeded,
         ErrorCode::Unavailable,
     ] {
@@ -90,10 +92,27 @@ fn its_limits_are_those_of_the_code() {
         ),
         "| token | 4,096 bytes |".to_owned(),
         format!("| nesting of `data` | {} |", limits::PAYLOAD_DEPTH_MAX),
+        format!("| name of a client | {} bytes |", limits::NAME_BYTES_MAX),
+        format!("| key of a publish | 1 to {} bytes |", limits::KEY_BYTES_MAX),
+        format!(
+            "| rates of a subscription | {} messages a second |",
+            limits::MAX_RATES.map(|rate| rate.to_string()).join(", ")
+        ),
+        format!(
+            "| messages in a page of history | 1 to 1,000; {} by default |",
+            limits::HISTORY_MESSAGES_DEFAULT
+        ),
+        format!(
+            "| members in a list of presence | 1 to 1,000; {} by default |",
+            limits::PRESENCE_MEMBERS_DEFAULT
+        ),
+        format!("| changes named in a presence event | {} |", limits::PRESENCE_CHANGES_MAX),
     ] {
         assert!(SPEC.contains(&row), "there is no row {row}");
     }
     assert_eq!(limits::TOKEN_BYTES_MAX, 4_096);
+    assert_eq!(limits::HISTORY_MESSAGES_MAX, 1_000);
+    assert_eq!(limits::PRESENCE_MEMBERS_MAX, 1_000);
 }
 
 #[test]

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use fanfare_client::{
-    Client, ClientBuilder, CloseCode, Codec, ErrorReply, Gap, Message, Payload, Position,
+    Client, ClientBuilder, CloseCode, Codec, ErrorReply, Gap, Message, Mode, Payload, Position,
     Subscription, Update,
 };
 use fanfare_protocol::{
-    Command, Connected, Event, Gap as GapEvent, MessagePush, Ping, Published, Reply, ReplyBody,
-    Request, Subscribe, Subscribed, Unsubscribed,
+    Command, Connected, Event, Gap as GapEvent, MessagePush, PatternSubscribed, Ping, Published,
+    Reply, ReplyBody, Request, Subscribe, Subscribed, Unsubscribed,
 };
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -195,6 +195,25 @@ impl Link {
         self.confirm(command, ReplyBody::Subscribe(subscribed)).await;
     }
 
+    /// Says that the subscription is live and that the newest message, `offset`, follows.
+    pub(crate) async fn confirm_snapshot(
+        &mut self,
+        command: &Command,
+        mode: Mode,
+        epoch: &str,
+        offset: u64,
+    ) {
+        let epoch = epoch.to_owned();
+        let subscribed = Subscribed { epoch, offset, mode, snapshot: true, recovered: false };
+        self.confirm(command, ReplyBody::Subscribe(subscribed)).await;
+    }
+
+    /// Says that the subscription to a pattern is live.
+    pub(crate) async fn confirm_pattern(&mut self, command: &Command, mode: Mode) {
+        let subscribed = PatternSubscribed { topics: 3, mode };
+        self.confirm(command, ReplyBody::SubscribePattern(subscribed)).await;
+    }
+
     pub(crate) async fn confirm_unsubscribe(&mut self, command: &Command) {
         self.confirm(command, ReplyBody::Unsubscribe(Unsubscribed {})).await;
     }
@@ -223,7 +242,13 @@ impl Link {
     }
 
     pub(crate) async fn ping_event(&mut self) {
-        self.event(&Event::Ping(Ping::default())).await;
+        self.heads(&[]).await;
+    }
+
+    /// Says that everything up to these offsets was sent.
+    pub(crate) async fn heads(&mut self, heads: &[(&str, u64)]) {
+        let heads = heads.iter().map(|(topic, offset)| ((*topic).to_owned(), *offset)).collect();
+        self.event(&Event::Ping(Ping { heads })).await;
     }
 
     pub(crate) async fn gap_event(&mut self, topic: &str, epoch: &str, from: u64, to: u64) {
@@ -231,7 +256,7 @@ impl Link {
         self.event(&Event::Gap(GapEvent { topic, epoch, from, to })).await;
     }
 
-    async fn event(&mut self, event: &Event) {
+    pub(crate) async fn event(&mut self, event: &Event) {
         let mut content = Vec::new();
         event.encode(self.codec, &mut content);
         self.send(content).await;
@@ -282,6 +307,11 @@ pub(crate) fn published_text(command: &Command) -> &str {
 
 pub(crate) fn position(epoch: &str, offset: u64) -> Position {
     Position { epoch: epoch.to_owned(), offset }
+}
+
+/// Where a topic's subscription stands.
+pub(crate) fn position_of(subscription: &Subscription) -> Position {
+    subscription.position().expect("a topic has a position")
 }
 
 pub(crate) async fn next_update(subscription: &mut Subscription) -> Update {

@@ -1,12 +1,13 @@
 //! What was missed: recovered in order and once, or told as a gap, never silent.
 
 use fanfare_client::{
-    Client, Codec, Error, Gap, Message, Missed, Mode, Payload, SubscribeOptions, Subscription,
+    Client, Codec, Error, Gap, Message, Missed, Payload, Position, SubscribeOptions, Subscription,
 };
 use fanfare_protocol::Command;
 
 use crate::peer::{
-    Link, Peer, next_gap, next_message, next_text, position, subscribe_of, unsubscribed_topic,
+    Link, Peer, next_gap, next_message, next_text, position, position_of, subscribe_of,
+    unsubscribed_topic,
 };
 
 /// A client whose subscription to `a` has seen message 3 of epoch `e1`.
@@ -30,12 +31,13 @@ async fn back(peer: &Peer, link: Link) -> (Link, Command) {
     (link, command)
 }
 
-async fn subscribe_with(
+async fn subscribe_since(
     link: &mut Link,
     client: &Client,
-    options: SubscribeOptions,
+    since: Position,
     head: u64,
 ) -> Subscription {
+    let options = SubscribeOptions::new().since(since);
     let (subscription, ()) = tokio::join!(client.subscribe_with("a", options), async {
         let command = link.command().await;
         link.confirm_subscribe(&command, "e1", head).await;
@@ -123,10 +125,10 @@ async fn what_the_broker_cannot_recover_is_a_gap_before_what_follows() {
     let (mut link, command) = back(&peer, link).await;
     link.confirm_subscribe(&command, "e1", 9).await;
     link.message("a", 10, "after").await;
-    assert_eq!(subscription.position(), position("e1", 3));
+    assert_eq!(position_of(&subscription), position("e1", 3));
     let gap = next_gap(&mut subscription).await;
-    assert_eq!((offsets(&gap), &gap.resumes_after), ((4, 9), &position("e1", 9)));
-    assert_eq!(subscription.position(), position("e1", 9));
+    assert_eq!((offsets(&gap), gap.resumes_after), ((4, 9), Some(position("e1", 9))));
+    assert_eq!(position_of(&subscription), position("e1", 9));
     assert_eq!(next_text(&mut subscription).await, "after");
 }
 
@@ -153,10 +155,10 @@ async fn another_epoch_is_a_gap_of_unknown_extent_and_offsets_begin_anew() {
         }
         link.message("a", 2, "two of the new life").await;
         let gap = next_gap(&mut subscription).await;
-        let expected = (Missed::Unknown, position("e2", 1));
+        let expected = (Missed::Unknown, Some(position("e2", 1)));
         assert_eq!((gap.missed, gap.resumes_after), expected);
         let Message { epoch, offset, .. } = next_message(&mut subscription).await;
-        assert_eq!((&*epoch, offset), ("e2", 2));
+        assert_eq!((epoch.as_deref(), offset), (Some("e2"), 2));
     }
 }
 
@@ -204,8 +206,9 @@ async fn a_gap_of_another_epoch_is_of_unknown_extent() {
     link.gap_event("a", "e2", 1, 2).await;
     link.message("a", 3, "after").await;
     let gap = next_gap(&mut subscription).await;
-    assert_eq!((gap.missed, gap.resumes_after), (Missed::Unknown, position("e2", 2)));
-    assert_eq!(next_message(&mut subscription).await.position(), position("e2", 3));
+    let resumes_after = Some(position("e2", 2));
+    assert_eq!((gap.missed, gap.resumes_after), (Missed::Unknown, resumes_after));
+    assert_eq!(next_message(&mut subscription).await.position(), Some(position("e2", 3)));
 }
 
 #[tokio::test]
@@ -234,42 +237,6 @@ async fn offsets_that_skip_with_the_previous_one_named_are_no_gap() {
 }
 
 #[tokio::test]
-async fn in_mode_latest_the_newest_message_comes_first_and_offsets_may_skip() {
-    let peer = Peer::bind().await;
-    let (client, mut link) = peer.client(peer.builder()).await;
-    let latest = SubscribeOptions::new().mode(Mode::Latest);
-    let mut subscription = subscribe_with(&mut link, &client, latest, 9).await;
-    for offset in [9, 10, 40, 39, 41] {
-        link.message("a", offset, "x").await;
-    }
-    for offset in [9, 10, 40, 41] {
-        assert_eq!(next_message(&mut subscription).await.offset, offset);
-    }
-    drop(link);
-    let (mut link, commands) = peer.serve().await;
-    let subscribe = subscribe_of(&commands[0]);
-    let asked = (subscribe.mode, subscribe.since.clone());
-    assert_eq!(asked, (Some(Mode::Latest), Some(position("e1", 41))));
-    link.confirm_subscribe(&commands[0], "e1", 90).await;
-    link.message("a", 90, "the newest").await;
-    assert_eq!(next_text(&mut subscription).await, "the newest");
-}
-
-#[tokio::test]
-async fn in_mode_latest_another_epoch_is_told_before_its_newest_message() {
-    let peer = Peer::bind().await;
-    let (client, mut link) = peer.client(peer.builder()).await;
-    let latest = SubscribeOptions::new().mode(Mode::Latest);
-    let mut subscription = subscribe_with(&mut link, &client, latest, 0).await;
-    drop(link);
-    let (mut link, commands) = peer.serve().await;
-    link.confirm_subscribe(&commands[0], "e2", 1).await;
-    link.message("a", 1, "the newest").await;
-    assert_eq!(next_gap(&mut subscription).await.missed, Missed::Unknown);
-    assert_eq!(next_text(&mut subscription).await, "the newest");
-}
-
-#[tokio::test]
 async fn a_kept_position_goes_on_where_it_was() {
     let peer = Peer::bind().await;
     let (client, mut link) = peer.client(peer.builder()).await;
@@ -279,7 +246,7 @@ async fn a_kept_position_goes_on_where_it_was() {
         link.confirm_recovered(&command, "e1", 43).await;
     });
     let mut subscription = subscription.unwrap();
-    assert_eq!(subscription.position(), position("e1", 41));
+    assert_eq!(position_of(&subscription), position("e1", 41));
     for offset in 42..=44 {
         link.message("a", offset, "x").await;
         assert_eq!(next_message(&mut subscription).await.offset, offset);
@@ -290,9 +257,8 @@ async fn a_kept_position_goes_on_where_it_was() {
 async fn a_kept_position_that_is_too_old_begins_with_a_gap() {
     let peer = Peer::bind().await;
     let (client, mut link) = peer.client(peer.builder()).await;
-    let options = SubscribeOptions::new().since(position("e1", 41));
-    let mut subscription = subscribe_with(&mut link, &client, options, 57).await;
-    assert_eq!(subscription.position(), position("e1", 41));
+    let mut subscription = subscribe_since(&mut link, &client, position("e1", 41), 57).await;
+    assert_eq!(position_of(&subscription), position("e1", 41));
     assert_eq!(offsets(&next_gap(&mut subscription).await), (42, 57));
     let (unsubscribed, ()) = tokio::join!(subscription.unsubscribe(), async {
         let command = link.command().await;

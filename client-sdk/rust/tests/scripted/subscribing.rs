@@ -6,7 +6,8 @@ use fanfare_client::{Codec, Error, ErrorCode, ErrorReply, Mode, SubscribeOptions
 use futures_util::StreamExt;
 
 use crate::peer::{
-    Peer, next_message, next_text, position, subscribe_of, subscribed_topic, unsubscribed_topic,
+    Peer, next_message, next_text, position, position_of, subscribe_of, subscribed_topic,
+    unsubscribed_topic,
 };
 
 #[tokio::test]
@@ -21,14 +22,14 @@ async fn messages_come_in_order_and_move_the_position_in_both_codecs() {
             link.message("ticks.AAPL", 43, "two").await;
         });
         let mut subscription = subscription.unwrap();
-        assert_eq!(subscription.topic().as_str(), "ticks.AAPL");
-        assert_eq!(subscription.position(), position("k3", 41));
+        assert_eq!(subscription.subscribed_to().as_str(), "ticks.AAPL");
+        assert_eq!(position_of(&subscription), position("k3", 41));
         let first = StreamExt::next(&mut subscription).await.unwrap().into_message().unwrap();
         assert_eq!((first.payload.as_text(), first.previous_offset()), (Some("one"), 41));
-        assert_eq!(first.position(), position("k3", 42));
-        assert_eq!(subscription.position(), position("k3", 42));
+        assert_eq!(first.position(), Some(position("k3", 42)));
+        assert_eq!(position_of(&subscription), position("k3", 42));
         assert_eq!(next_text(&mut subscription).await, "two");
-        assert_eq!(subscription.position(), position("k3", 43));
+        assert_eq!(position_of(&subscription), position("k3", 43));
         assert_eq!(subscription.error(), None);
     }
 }
@@ -42,7 +43,7 @@ async fn subscriptions_to_one_topic_share_one_on_the_wire() {
     assert_eq!(next_text(&mut first).await, "one");
 
     let mut second = client.subscribe("a").await.unwrap();
-    assert_eq!(second.position(), position("e1", 1));
+    assert_eq!(position_of(&second), position("e1", 1));
     link.nothing().await;
     link.message("a", 2, "two").await;
     assert_eq!(next_text(&mut first).await, "two");
@@ -61,10 +62,16 @@ async fn a_subscription_that_wants_something_else_than_the_running_one_is_an_err
     let (client, mut link) = peer.client(peer.builder()).await;
     let options = SubscribeOptions::new;
     let mut running = link.subscribe(&client, "a").await;
-    for other in [options().mode(Mode::Latest), options().since(position("e1", 0))] {
+    for other in [
+        options().mode(Mode::Latest),
+        options().since(position("e1", 0)),
+        options().max_rate(5),
+        options().snapshot(true),
+        options().presence(true),
+    ] {
         let error = client.subscribe_with("a", other).await.unwrap_err();
-        let topic = running.topic().clone();
-        assert_eq!(error, Error::SubscribedOtherwise { topic, mode: Mode::All });
+        let filter = running.subscribed_to().clone();
+        assert_eq!(error, Error::SubscribedOtherwise { filter });
     }
     link.nothing().await;
     link.message("a", 1, "the running one goes on").await;
@@ -111,7 +118,7 @@ async fn messages_alone_pass_over_gaps() {
     link.message("a", 8, "eight").await;
     assert_eq!(messages.next().await.unwrap().offset, 5);
     assert_eq!(StreamExt::next(&mut messages).await.unwrap().offset, 8);
-    assert_eq!(messages.subscription().position(), position("e1", 8));
+    assert_eq!(position_of(messages.subscription()), position("e1", 8));
     link.message("a", 9, "nine").await;
     assert_eq!(next_message(&mut messages.into_subscription()).await.offset, 9);
 }
@@ -125,8 +132,8 @@ async fn subscribers_that_arrive_during_the_first_subscribe_wait_for_the_same_re
         link.nothing().await;
         link.confirm_subscribe(&command, "e1", 7).await;
     });
-    assert_eq!(first.unwrap().position(), position("e1", 7));
-    assert_eq!(second.unwrap().position(), position("e1", 7));
+    assert_eq!(position_of(&first.unwrap()), position("e1", 7));
+    assert_eq!(position_of(&second.unwrap()), position("e1", 7));
 }
 
 #[tokio::test]
@@ -199,7 +206,7 @@ async fn a_late_reply_to_a_given_up_subscribe_does_not_begin_the_next_one() {
         link.message("a", 3, "of the second").await;
     });
     let mut again = again.unwrap();
-    assert_eq!(again.position(), position("e1", 2));
+    assert_eq!(position_of(&again), position("e1", 2));
     assert_eq!(next_text(&mut again).await, "of the second");
 }
 

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// Subscribes in this way and gives the reply.
-fn join(
+pub(super) fn join(
     world: &mut World,
     (key, client): &(Key, Client),
     topic: &str,
@@ -28,12 +28,12 @@ fn join(
 
 /// What a subscriber heard of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Heard {
+pub(super) enum Heard {
     Message(u64),
     Gap(u64, u64),
 }
 
-fn heard(client: &Client, topic: &str) -> Vec<Heard> {
+pub(super) fn heard(client: &Client, topic: &str) -> Vec<Heard> {
     client
         .frames()
         .into_iter()
@@ -48,16 +48,16 @@ fn heard(client: &Client, topic: &str) -> Vec<Heard> {
         .collect()
 }
 
-fn messages(offsets: impl IntoIterator<Item = u64>) -> Vec<Heard> {
+pub(super) fn messages(offsets: impl IntoIterator<Item = u64>) -> Vec<Heard> {
     offsets.into_iter().map(Heard::Message).collect()
 }
 
-fn small(limits: &mut Limits) {
+pub(super) fn small(limits: &mut Limits) {
     limits.outbox_high_water_bytes = 1_000;
     limits.outbox_bytes_max = 4_000;
 }
 
-fn open_network(world: &mut World, (key, client): &(Key, Client)) {
+pub(super) fn open_network(world: &mut World, (key, client): &(Key, Client)) {
     client.set_room(usize::MAX);
     world.shard.handle_writable(*key, world.now);
 }
@@ -91,26 +91,6 @@ fn a_reader_that_falls_behind_catches_up_from_the_ring_in_order() {
     assert!(world.counters().messages_recovered.get() > 100);
     assert_eq!(world.counters().subscriptions_behind.get(), 0);
     assert_eq!(world.counters().connections_lagging.get(), 0);
-}
-
-#[test]
-fn a_reader_that_is_behind_costs_a_publish_nothing() {
-    let mut world = World::new(small);
-    let slow = world.subscriber(&[]);
-    join(&mut world, &slow, "t", None, Mode::Latest);
-    slow.1.set_room(5);
-    world.publish("t", "1");
-    world.deliver();
-    world.publish("t", "2");
-    world.deliver();
-    world.publish("t", "3");
-    world.shard.drain_mailbox(10, world.now);
-    assert!(!world.shard.has_pending_writes(), "nothing is marked for it");
-    open_network(&mut world, &slow);
-    assert_eq!(heard(&slow.1, "t"), messages([1, 3]));
-    world.publish("t", "4");
-    world.deliver();
-    assert_eq!(heard(&slow.1, "t"), messages([4]), "live again");
 }
 
 #[test]
@@ -167,48 +147,6 @@ fn a_raw_stream_that_cannot_be_told_a_gap_is_closed() {
     assert_eq!(frames.last().and_then(Frame::close_code), Some(3000));
     let reason = String::from_utf8_lossy(&frames.last().unwrap().payload).into_owned();
     assert!(reason.contains("to 90 were not taken"), "{reason}");
-}
-
-#[test]
-fn the_latest_mode_ends_at_the_newest_value_and_holds_nothing_else() {
-    let mut world = World::new(small);
-    let slow = world.subscriber(&[]);
-    for topic in ["t", "u"] {
-        join(&mut world, &slow, topic, None, Mode::Latest);
-    }
-    slow.1.set_room(3);
-    for i in 1..=50 {
-        world.publish("t", "1");
-        world.publish("u", "2");
-        world.deliver();
-        let waiting = world.shard.buffered_amount(slow.0).unwrap();
-        assert!(waiting < 100, "one begun frame at most, after {i}: {waiting}");
-    }
-    open_network(&mut world, &slow);
-    let frames = slow.1.frames();
-    slow.1.put_back(frames.clone());
-    assert_eq!(heard(&slow.1, "t"), messages([1, 50]), "the begun one, then the newest");
-    slow.1.put_back(frames);
-    assert_eq!(heard(&slow.1, "u"), messages([50]));
-    for _ in 0..3 {
-        world.publish("u", "3");
-        world.deliver();
-    }
-    assert_eq!(heard(&slow.1, "u"), messages(51..=53), "every one while it reads");
-}
-
-#[test]
-fn a_new_latest_subscriber_gets_the_newest_value_at_once() {
-    let mut world = World::new(|_| {});
-    for _ in 0..5 {
-        world.publish("t", "1");
-    }
-    let client = world.subscriber(&[]);
-    let reply = join(&mut world, &client, "t", None, Mode::Latest);
-    assert_eq!((reply.offset, reply.recovered), (5, false));
-    world.publish("t", "1");
-    world.deliver();
-    assert_eq!(heard(&client.1, "t"), messages([5, 6]));
 }
 
 #[test]
