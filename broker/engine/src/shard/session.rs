@@ -121,6 +121,8 @@ impl<S: Socket> Shard<S> {
         now: Now,
     ) -> Result<ReplyBody, ErrorReply> {
         let filter = filter(&subscribe.topic)?;
+        // What is marked goes out first: a connection that is owed something counts as waiting.
+        self.stage_pending(key, now);
         if self.place_of(key, &filter).is_some() {
             let message = format!("this connection subscribes to {filter} already");
             return Err(ErrorReply::new(ErrorCode::AlreadySubscribed, message));
@@ -131,8 +133,6 @@ impl<S: Socket> Shard<S> {
             let message = format!("this connection has {most} subscriptions, the most allowed");
             return Err(ErrorReply::new(ErrorCode::LimitExceeded, message));
         }
-        // What is marked goes out first: a connection that is owed something counts as waiting.
-        self.stage_pending(key, now);
         let Subscribe { mode, max_rate, snapshot, .. } = *subscribe;
         let options = StreamOptions { mode, max_rate, snapshot };
         let since = subscribe.since.as_ref();
@@ -197,9 +197,10 @@ impl<S: Socket> Shard<S> {
         &mut self,
         key: Key,
     ) -> Result<&mut super::connection::Connection<S>, ErrorReply> {
-        // A command of a connection that is gone: its reply goes nowhere.
+        // A command of a connection that is gone, or closing: its reply goes nowhere.
         self.connections
             .get_mut(key.0 as usize)
+            .filter(|connection| connection.phase != Phase::Closing)
             .ok_or_else(|| ErrorReply::new(ErrorCode::Unavailable, "the connection is gone"))
     }
 }

@@ -7,6 +7,7 @@
 
 mod client;
 mod event_loop;
+mod panics;
 mod plan;
 pub(crate) mod random;
 mod record;
@@ -19,7 +20,6 @@ pub(crate) mod wire;
 mod world;
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use summary::Summary;
 use trace::Trace;
@@ -59,13 +59,8 @@ impl std::error::Error for Failure {}
 /// [`Failure`]: a promise was broken, or the engine panicked.
 pub fn simulate(seed: u64) -> Result<Summary, Failure> {
     let trace = Trace::default();
-    let world = AssertUnwindSafe(|| World::new(seed, trace.clone()).run());
-    catch_unwind(world).map_err(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let what = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        let what = what.unwrap_or("it panicked without a word").to_owned();
-        Failure { seed, what, steps: trace.steps() }
-    })
+    let world = || World::new(seed, trace.clone()).run();
+    panics::catch(world).map_err(|what| Failure { seed, what, steps: trace.steps() })
 }
 
 #[cfg(test)]
