@@ -33,8 +33,8 @@ measure many-topics fanout "${server[@]}" --shards 1 --floor --rounds 5 --connec
 measure idle idle "${server[@]}" --rounds 5 --connections 10000 --duration 5s
 
 # 10,000 subscribers, 1 % of them not reading, 20,000 deliveries a second for 60 s.
-measure slow-all slow "${server[@]}" --mode all --rounds 3
-measure slow-latest slow "${server[@]}" --mode latest --rounds 3
+measure slow-all slow "${server[@]}" --mode all --topics 20 --rounds 3
+measure slow-latest slow "${server[@]}" --mode latest --topics 20 --rounds 3
 # 1,000 stalled readers of 1,000 topics each: memory after 10 s and after 60 s.
 measure slow-only slow "${server[@]}" --server-args "--config bench-results/patient.toml" \
   --slow-only --mode latest --connections 1000 --topics 1000 --topics-per-connection 1000 \
