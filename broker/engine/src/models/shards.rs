@@ -115,3 +115,8 @@ fn subscribers_notice_a_push_outside_of_the_topics_lock() {
 fn subscribers_notice_a_head_read_before_the_join() {
     check_finds(Fault::ReadHeadBeforeJoin, "came", || shards_and_a_publisher(1));
 }
+
+#[test]
+fn subscribers_notice_mail_that_comes_again_after_they_caught_up() {
+    check_finds(Fault::ForgetMailAfterCatchUp, "came", || shards_and_a_publisher(1));
+}
