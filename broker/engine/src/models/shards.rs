@@ -82,6 +82,7 @@ fn shards_and_a_publisher(shards: usize) {
                 slow.wire.pipe().capacity = waiting + 1;
                 turn(&mut shard, 1);
                 let late = Client::subscribe(&mut shard);
+                turn(&mut shard, 1);
                 slow.wire.pipe().capacity = usize::MAX;
                 shard.handle_writable(slow.key, NOW);
                 turn(&mut shard, 1);
