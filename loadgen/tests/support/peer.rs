@@ -193,7 +193,7 @@ fn carry_out(
                 ping_interval_ms: 25_000,
                 message_bytes_max: 65_536,
             };
-            let mut subscriber = subscriber.lock().expect("no panic");
+            let subscriber = subscriber.lock().expect("no panic");
             subscriber.reply(id, Ok(ReplyBody::Connect(connected)));
             return true;
         }
@@ -283,13 +283,13 @@ impl Subscriber {
         }
     }
 
-    fn reply(&mut self, id: Option<u64>, result: Result<ReplyBody, ErrorReply>) {
+    fn reply(&self, id: Option<u64>, result: Result<ReplyBody, ErrorReply>) {
         let mut content = Vec::new();
         Reply { id: id.expect("a reply is wanted"), result }.encode(self.codec, &mut content);
         self.send(&content);
     }
 
-    fn send(&mut self, content: &[u8]) {
+    fn send(&self, content: &[u8]) {
         self.queue(self.message(content));
     }
 

@@ -1,7 +1,7 @@
 //! The topic table of a node: topics by name in lock stripes, and publishing into mailboxes.
 //!
-//! Lock order: stripe, then patterns or topic, then changed presence. Mailboxes are pushed to under the topic's lock, so that every
-//! shard sees a topic's messages in the order of their offsets.
+//! Lock order: stripe, then patterns or topic, then changed presence. Mailboxes are pushed to under
+//! the topic's lock, so that every shard sees a topic's messages in the order of their offsets.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
