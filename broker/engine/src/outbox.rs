@@ -8,6 +8,8 @@ use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
+use crate::fault::{Fault, planted};
+
 /// Frames that wait for one connection's socket.
 #[derive(Debug, Default)]
 pub struct Outbox {
@@ -91,7 +93,8 @@ impl Outbox {
         self.bytes = self.bytes.saturating_sub(written);
         while let Some(first) = self.frames.front_mut() {
             if written < first.bytes.len() {
-                first.bytes.advance(written);
+                let short = written > 0 && planted(Fault::MiscountPartialWrite);
+                first.bytes.advance(written - usize::from(short));
                 self.first_is_begun |= written > 0;
                 return;
             }
@@ -103,7 +106,7 @@ impl Outbox {
 
     /// Forgets every frame that is not begun, so that a last word can follow soon.
     pub fn drop_unbegun(&mut self) {
-        let keep = usize::from(self.first_is_begun);
+        let keep = usize::from(self.first_is_begun && !planted(Fault::CutBegunFrame));
         self.frames.truncate(keep);
         self.bytes = self.frames.iter().map(|frame| frame.bytes.len()).sum();
     }

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use super::behind::Behind;
 use super::connection::{Phase, SLICES_MAX};
 use super::{Key, Shard, Socket};
+use crate::fault::{Fault, planted};
 use crate::outbox::Outbox;
 use crate::sdk_frame::sdk_frame;
 use crate::time::Now;
@@ -87,7 +88,7 @@ impl<S: Socket> Shard<S> {
 
     /// Queues what a subscription of mode `all` has missed.
     fn queue_missed(&mut self, key: Key, local: u32, topic: &Arc<Topic>, step: &CatchUp, now: Now) {
-        if let Some((from, to)) = step.missed {
+        if let Some((from, to)) = step.missed.filter(|_| !planted(Fault::HideGap)) {
             self.tell_gap(key, topic, from, to, now);
         }
         let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
@@ -179,7 +180,8 @@ impl<S: Socket> Shard<S> {
         let Some(local_topic) = self.locals.get_mut(local) else { return };
         // The next ping may tell the head again, which it could not while this was owed.
         local_topic.changed_ms = now.ms();
-        if step.has_older_mail || local_topic.holds_any() {
+        let has_older = step.has_older_mail || local_topic.holds_any();
+        if has_older && !planted(Fault::ForgetMailAfterCatchUp) {
             self.locals.skip_up_to(local, key, step.up_to);
         }
     }

@@ -6,6 +6,7 @@ use fanfare_protocol::{CloseCode, Drain, Event};
 use super::connection::Phase;
 use super::fanout::Pending;
 use super::{Key, ReadOutcome, Shard, Socket};
+use crate::fault::{Fault, planted};
 use crate::outbox::Outbox;
 use crate::sdk_frame::sdk_frame;
 use crate::time::Now;
@@ -41,7 +42,7 @@ impl<S: Socket> Shard<S> {
         if !self.is_live(key) {
             return;
         }
-        if code != Some(CloseCode::SLOW_CONSUMER) {
+        if code != Some(CloseCode::SLOW_CONSUMER) && !planted(Fault::CloseEarly) {
             // What was published before the end, by this connection too, comes before the end.
             self.drain_mailbox(usize::MAX, now);
             self.stage_pending(key, now);
@@ -71,7 +72,9 @@ impl<S: Socket> Shard<S> {
         self.leave_all(key);
         if let Some(mut connection) = self.connections.try_remove(key.0 as usize) {
             connection.change_outbox(&self.marks, &self.counters, |outbox| {
-                *outbox = Outbox::default();
+                if !planted(Fault::LeakOutboxBytes) {
+                    *outbox = Outbox::default();
+                }
             });
             self.counters.unfinished_bytes.sub(connection.decoder.buffered_bytes() as u64);
             if connection.phase != Phase::Closing {

@@ -7,6 +7,7 @@ use fanfare_protocol::{
 use super::connection::{PatternSubscription, StreamOptions, Subscription, Terms};
 use super::tier::Tier;
 use super::{Key, Shard, Socket};
+use crate::fault::{Fault, planted};
 use crate::namespace::{NamespaceOptions, SlowConsumer};
 use crate::time::Now;
 use crate::topics::{Join, JoinError};
@@ -77,7 +78,7 @@ impl<S: Socket> Shard<S> {
         connection.subscriptions.insert(at, Subscription { local, position, terms, listens });
         self.counters.subscriptions.add(1);
         let has_older = joined.has_older_mail || topic.holds_any();
-        if is_new && has_older {
+        if is_new && has_older && !planted(Fault::ForgetMailAtJoin) {
             self.locals.skip_up_to(local, key, head);
         }
         let newest = head.saturating_sub(u64::from(snapshot));
@@ -241,6 +242,7 @@ impl<S: Socket> Shard<S> {
         let moved = self.locals.topics[local as usize].named.remove(tier, form, position);
         if let Some(moved) = moved.and_then(|moved| self.connections.get_mut(moved.0 as usize))
             && let Some(at) = moved.subscription(local)
+            && !planted(Fault::ForgetWhoMoved)
         {
             moved.subscriptions[at].position = Some(position);
         }

@@ -8,6 +8,7 @@ use fanfare_protocol::{CloseCode, Mode};
 use super::catch_up::CaughtUp;
 use super::connection::{Admission, Phase, Terms};
 use super::{Key, Shard, Socket};
+use crate::fault::{Fault, planted};
 use crate::outbox::Outbox;
 use crate::time::Now;
 
@@ -35,7 +36,7 @@ impl<S: Socket> Shard<S> {
             let Some(key) = self.fanout.next() else { break };
             self.flush_pending(key, turn == 0, now);
         }
-        if self.fanout.reset_if_served() {
+        if self.fanout.reset_if_served() && !planted(Fault::KeepStaleBatch) {
             self.writer.corked.clear();
         }
         !self.fanout.is_empty()
@@ -263,6 +264,9 @@ impl Writer {
             return;
         }
         self.cork.clear();
+        if planted(Fault::ShuffleBatch) {
+            self.list.reverse();
+        }
         for &frame in &self.list {
             self.cork.extend_from_slice(&fanout.frame(frame).bytes);
         }

@@ -136,7 +136,7 @@ impl Session {
     }
 
     /// Publishes on a raw stream.
-    pub(super) fn send_raw(&mut self, payload: &Payload) {
+    pub(super) fn send_raw(&self, payload: &Payload) {
         let is_binary = payload.kind() == fanfare_protocol::PayloadKind::Binary;
         let opcode = if is_binary { BINARY } else { TEXT };
         self.wire.pipe().send(opcode, payload.bytes());

@@ -81,7 +81,7 @@ impl World {
         }
     }
 
-    fn set_capacities(&mut self, capacity: impl Fn(usize) -> usize) {
+    fn set_capacities(&self, capacity: impl Fn(usize) -> usize) {
         for client in &self.clients {
             if let Some(session) = &client.session {
                 session.wire.pipe().capacity = capacity(client.capacity());

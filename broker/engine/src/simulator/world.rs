@@ -256,7 +256,7 @@ impl World {
                 let kind = ConnectionKind::Raw { topic: name, since: since.clone(), options };
                 let key = event_loop.shard.open(wire.clone(), &kind, now);
                 let mut session = Session::new(wire.clone(), WireForm::Raw, self.plan.topics.len());
-                session.begin_raw(topic, mode, since, &mut self.record);
+                session.begin_raw(topic, mode, since, &self.record);
                 client.session = Some(session);
                 key
             }

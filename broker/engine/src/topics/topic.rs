@@ -10,6 +10,7 @@ use super::keys::RecentKeys;
 use super::message::Message;
 use super::presence::Presence;
 use super::ring::Ring;
+use crate::fault::{Fault, planted};
 use crate::limits::Limits;
 use crate::namespace::NamespaceOptions;
 use crate::sync::{Mutex, MutexGuard};
@@ -139,7 +140,8 @@ impl TopicState {
 
     /// Whether the ring holds everything after `offset`.
     pub(super) fn holds_all_after(&self, offset: u64) -> bool {
-        offset == self.head || (offset < self.head && self.oldest() <= offset + 1)
+        let is_kept = self.oldest() <= offset + 1 || planted(Fault::ClaimRecovery);
+        offset == self.head || (offset < self.head && is_kept)
     }
 
     /// The offset of the oldest message that is kept; one past the head if none is.
@@ -152,6 +154,7 @@ impl TopicState {
         let oldest = self.oldest();
         let missed = (after + 1 < oldest).then(|| (after + 1, oldest - 1));
         let mut bytes = 0;
+        let after = after + u64::from(planted(Fault::CatchUpOneLate));
         let fitting = self.ring.after(after).take_while(|message| {
             let fits = bytes < bytes_max;
             bytes += message.payload_len();
@@ -168,7 +171,10 @@ impl TopicState {
 
     /// The newest message, if it comes after `after` and is kept.
     pub(super) fn newest_after(&self, after: u64, has_older_mail: bool) -> CatchUp {
-        let newest = self.ring.newest().filter(|message| message.offset() > after);
+        let newest = match planted(Fault::OldestForLatest) {
+            false => self.ring.newest().filter(|message| message.offset() > after),
+            true => self.ring.after(after).next(),
+        };
         CatchUp {
             missed: None,
             messages: newest.cloned().into_iter().collect(),
