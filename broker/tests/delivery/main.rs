@@ -7,6 +7,7 @@
 mod support;
 
 mod fast_publishers;
+mod patterns;
 mod returning;
 mod slow_readers;
 mod stopping;
