@@ -112,7 +112,7 @@ impl<S: Socket> Shard<S> {
             if !is_blocked {
                 // Bounded by what one fan-out may mark, and written right after.
                 let is_latest = terms.is_some_and(|terms| terms.mode == Mode::Latest);
-                let replaceable = frame.offset.and(is_latest.then_some(frame.local));
+                let replaceable = frame.offset.filter(|_| is_latest).map(|_| frame.local);
                 let bytes = frame.bytes.clone();
                 let queue = |outbox: &mut Outbox| outbox.push_message(bytes, replaceable, now_ms);
                 connection.change_outbox(marks, counters, queue);
