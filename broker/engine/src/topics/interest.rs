@@ -182,7 +182,7 @@ impl TopicTable {
         }
         let topic = self.find(name);
         let snapshot = topic.and_then(|topic| {
-            topic.lock().presence.as_ref().map(|presence| presence.snapshot(limit))
+            topic.lock().presence.as_mut().map(|presence| presence.snapshot(limit))
         });
         Ok(snapshot.unwrap_or(PresenceSnapshot { count: 0, version: 0, members: Vec::new() }))
     }
