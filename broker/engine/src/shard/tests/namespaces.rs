@@ -174,6 +174,7 @@ fn presence_is_off_unless_the_namespace_turns_it_on() {
         assert_eq!(error.code, ErrorCode::NotEnabled);
     }
     assert_eq!(world.counters().subscriptions.get(), 0);
+    assert_eq!(world.shard.topics().topic_count(), 0, "a refusal leaves no topic behind");
 }
 
 #[test]
