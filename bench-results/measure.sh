@@ -26,11 +26,15 @@ measure() {
     tee "$out/$scenario.txt"
 }
 
-measure one-at-a-time fanout "${server[@]}" --shards 1 --floor --rounds 5 --in-flight 1 --duration 5s
-measure sixteen-in-flight fanout "${server[@]}" --shards 1 --rounds 5 --in-flight 16 --duration 5s
-measure many-topics fanout "${server[@]}" --shards 1 --floor --rounds 5 --connections 18000 \
-  --topics 1260 --topics-per-connection 7 --rate 1260 --size 512 --duration 10s
-measure idle idle "${server[@]}" --rounds 5 --connections 10000 --duration 5s
+# With a history of 100 messages and newest values kept, which costs no more than without.
+kept=(--server-args "--config bench-results/latest.toml")
+measure one-at-a-time fanout "${server[@]}" "${kept[@]}" --shards 1 --floor --rounds 5 \
+  --in-flight 1 --duration 5s
+measure sixteen-in-flight fanout "${server[@]}" "${kept[@]}" --shards 1 --rounds 5 \
+  --in-flight 16 --duration 5s
+measure many-topics fanout "${server[@]}" "${kept[@]}" --shards 1 --floor --rounds 5 \
+  --connections 18000 --topics 1260 --topics-per-connection 7 --rate 1260 --size 512 --duration 10s
+measure idle idle "${server[@]}" "${kept[@]}" --rounds 5 --connections 10000 --duration 5s
 
 # 10,000 subscribers, 1 % of them not reading, 20,000 deliveries a second for 60 s.
 measure slow-all slow "${server[@]}" --mode all --topics 20 --rounds 3
