@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fanfare_protocol::{CloseCode, Event, Gap, Mode};
 
-use super::connection::Phase;
+use super::connection::{Phase, Terms};
 use super::{Key, Shard, Socket};
 use crate::outbox::Outbox;
 use crate::sdk_frame::sdk_frame;
@@ -30,18 +30,18 @@ impl<S: Socket> Shard<S> {
             let Some((local, after)) = connection.next_behind() else { break };
             let through = self.locals.get(local).and_then(|local_topic| {
                 let (_, terms) = connection.through(local, &local_topic.patterns)?;
-                Some((local_topic.topic.clone(), terms.mode))
+                Some((local_topic.topic.clone(), terms))
             });
-            let Some((topic, mode)) = through else {
+            let Some((topic, terms)) = through else {
                 self.forget_behind(key, local);
                 continue;
             };
             let bytes_max = self.marks.high_bytes;
-            let step = self.topics.catch_up(&topic, self.index, mode, after, bytes_max);
-            if mode == Mode::Latest {
+            let step = self.topics.catch_up(&topic, self.index, terms.mode, after, bytes_max);
+            if terms.mode == Mode::Latest {
                 self.count_merged(key, after, &step);
             }
-            self.take_step(key, (local, mode), &topic, &step, now);
+            self.take_step(key, (local, terms), &topic, &step, now);
         }
         self.connections.get(key.0 as usize).is_some_and(|c| c.outbox().is_some())
     }
@@ -49,19 +49,19 @@ impl<S: Socket> Shard<S> {
     fn take_step(
         &mut self,
         key: Key,
-        (local, mode): (u32, Mode),
+        (local, terms): (u32, Terms),
         topic: &Arc<Topic>,
         step: &CatchUp,
         now: Now,
     ) {
-        if let (Some((from, to)), Mode::All) = (step.missed, mode) {
+        if let (Some((from, to)), Mode::All) = (step.missed, terms.mode) {
             self.tell_gap(key, topic, from, to, now);
         }
         let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
         if connection.phase == Phase::Closing {
             return;
         }
-        let replaceable = Some(local).filter(|_| mode == Mode::Latest);
+        let replaceable = Some(local).filter(|_| terms.mode == Mode::Latest);
         for message in &step.messages {
             let frame = message.frame(connection.form).clone();
             let queue = |outbox: &mut Outbox| outbox.push_message(frame, replaceable, now.ms());
@@ -75,6 +75,9 @@ impl<S: Socket> Shard<S> {
         let Some(local_topic) = self.locals.get_mut(local) else { return };
         // The next ping may tell the head again, which it could not while this was owed.
         local_topic.changed_ms = now.ms();
+        if let Some(tiers) = local_topic.tiers.as_deref_mut() {
+            tiers.tell_again(terms.tier, now.ms());
+        }
         if step.has_older_mail || local_topic.holds_any() {
             self.locals.skip_up_to(local, key, step.up_to);
         }

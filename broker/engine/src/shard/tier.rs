@@ -109,7 +109,7 @@ pub(super) struct TierState {
     held_after: u64,
     /// The newest message that was sent.
     pub(super) sent_offset: u64,
-    /// When it was sent.
+    /// When it was sent, or since when the next ping is to tell it again.
     pub(super) sent_ms: u64,
 }
 
@@ -127,6 +127,13 @@ impl TierStates {
 
     pub(super) fn get(&self, tier: Tier) -> Option<&TierState> {
         self.0.get(tier.place()?)
+    }
+
+    /// Has the next ping tell what a tier has sent.
+    pub(super) fn tell_again(&mut self, tier: Tier, now_ms: u64) {
+        if let Some(place) = tier.place() {
+            self.0[place].sent_ms = now_ms;
+        }
     }
 
     /// Whether `message` is to be sent at once; otherwise it is held, in place of an older one.
