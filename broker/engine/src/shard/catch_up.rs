@@ -1,5 +1,6 @@
 //! How a connection that fell behind gets what it is owed from the topics' rings.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use fanfare_protocol::{CloseCode, Event, Gap, Mode};
@@ -71,34 +72,66 @@ impl<S: Socket> Shard<S> {
         if !step.is_complete {
             return self.fall_behind(key, local, step.up_to, now);
         }
+        self.catch_up_done(key, local, step, now);
+    }
+
+    /// A connection has everything of a topic up to where `step` has led.
+    fn catch_up_done(&mut self, key: Key, local: u32, step: &CatchUp, now: Now) {
         self.forget_behind(key, local);
         let Some(local_topic) = self.locals.get_mut(local) else { return };
         // The next ping may tell the head again, which it could not while this was owed.
         local_topic.changed_ms = now.ms();
         if let Some(tiers) = local_topic.tiers.as_deref_mut() {
-            tiers.tell_again(terms.tier, now.ms());
+            tiers.tell_again(now.ms());
         }
         if step.has_older_mail || local_topic.holds_any() {
             self.locals.skip_up_to(local, key, step.up_to);
         }
     }
 
-    /// Takes messages back that are not begun and that a newer one of their topic, owed by now,
-    /// replaces: a reader of mode `latest` that goes on gets nothing older than its socket held.
-    pub(super) fn withdraw_replaced(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
-        if connection.phase == Phase::Closing {
+    /// Puts newer messages in the place of those that wait and are not begun, where the topic is
+    /// owed by now: a reader of mode `latest` that goes on gets nothing older than its socket held.
+    /// In their place, because pings behind them tell how far the connection has come.
+    pub(super) fn renew_waiting(&mut self, key: Key, now: Now) {
+        if self.connections.get(key.0 as usize).is_none_or(|c| c.behind().is_none()) {
             return;
         }
-        let Some(behind) = connection.take_behind() else { return };
-        let mut withdrawn = 0;
-        connection.change_outbox(&self.marks, &self.counters, |outbox| {
-            withdrawn = outbox.withdraw(|local| behind.get(local).is_some());
-        });
-        connection.put_behind(behind);
-        if withdrawn > 0 {
-            connection.extras_mut().merged += withdrawn;
-            self.counters.messages_merged.add(withdrawn);
+        // As in a catch-up.
+        self.stage_pending(key, now);
+        let Some(connection) = self.connections.get(key.0 as usize) else { return };
+        let (Some(outbox), Some(behind)) = (connection.outbox(), connection.behind()) else {
+            return;
+        };
+        let mut newest = HashMap::new();
+        let mut steps = Vec::new();
+        for local in outbox.replaceable_topics() {
+            let Some(after) = behind.get(local).filter(|_| !newest.contains_key(&local)) else {
+                continue;
+            };
+            let Some(topic) = self.locals.get(local) else { continue };
+            let through = connection.through(local, &topic.patterns);
+            if through.is_none_or(|(_, terms)| terms.mode != Mode::Latest) {
+                continue;
+            }
+            let step = self.topics.catch_up(&topic.topic, self.index, Mode::Latest, after, 0);
+            // Where the newest is not kept any more, what waits is the newest that there is.
+            if let Some(message) = step.messages.last() {
+                newest.insert(local, Some(message.frame(connection.form).clone()));
+                steps.push((local, after, step));
+            }
+        }
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        if newest.is_empty() || connection.phase == Phase::Closing {
+            return;
+        }
+        let mut replaced = 0;
+        let renew = |outbox: &mut Outbox| replaced = outbox.renew(&mut newest);
+        connection.change_outbox(&self.marks, &self.counters, renew);
+        connection.extras_mut().merged += replaced;
+        self.counters.messages_merged.add(replaced);
+        for (local, after, step) in steps {
+            self.count_merged(key, after, &step);
+            self.catch_up_done(key, local, &step, now);
         }
     }
 

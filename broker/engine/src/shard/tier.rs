@@ -129,11 +129,9 @@ impl TierStates {
         self.0.get(tier.place()?)
     }
 
-    /// Has the next ping tell what a tier has sent.
-    pub(super) fn tell_again(&mut self, tier: Tier, now_ms: u64) {
-        if let Some(place) = tier.place() {
-            self.0[place].sent_ms = now_ms;
-        }
+    /// Has the next ping tell what each tier has sent.
+    pub(super) fn tell_again(&mut self, now_ms: u64) {
+        self.0.iter_mut().for_each(|state| state.sent_ms = now_ms);
     }
 
     /// Whether `message` is to be sent at once; otherwise it is held, in place of an older one.
