@@ -50,7 +50,8 @@ impl Outbox {
         let mut is_begun = self.first_is_begun;
         let mut replaced = 0;
         self.frames.retain_mut(|frame| {
-            let topic = frame.replaceable.filter(|_| !std::mem::take(&mut is_begun));
+            let can_go = !std::mem::take(&mut is_begun);
+            let topic = frame.replaceable.filter(|_| can_go);
             let Some(renewal) = topic.and_then(|topic| newest.get_mut(&topic)) else { return true };
             replaced += 1;
             let stays = renewal.is_some();
@@ -193,6 +194,10 @@ mod tests {
         let mut newest = HashMap::from([(1, Some(Bytes::from_static(b"new")))]);
         assert_eq!(outbox.renew(&mut newest), 2);
         assert_eq!((content(&outbox), outbox.bytes()), (b"abbnewdd".to_vec(), 8));
+        outbox.advance(2);
+        let mut newest = HashMap::from([(1, Some(Bytes::from_static(b"newest")))]);
+        assert_eq!(outbox.renew(&mut newest), 1, "what is begun is another frame");
+        assert_eq!(content(&outbox), b"bnewestdd");
     }
 
     #[test]

@@ -7,7 +7,9 @@
 mod support;
 
 mod fast_publishers;
+mod heads;
 mod patterns;
+mod presence;
 mod rates;
 mod returning;
 mod slow_readers;
