@@ -3,12 +3,15 @@
 //! Counts its bytes exactly and knows when its first frame is already partly on the wire, which
 //! must then be finished whatever happens.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
 use crate::fault::{Fault, planted};
+
+/// The newest frames of topics; `None` once one has taken its place.
+pub(crate) type Renewals = HashMap<u32, Option<Bytes>>;
 
 /// Frames that wait for one connection's socket.
 #[derive(Debug, Default)]
@@ -32,7 +35,7 @@ impl Outbox {
         self.push_message(frame, None, now_ms);
     }
 
-    /// Appends a message. `replaceable`: its topic, if [`Self::withdraw`] may take it back.
+    /// Appends a message. `replaceable`: its topic, if [`Self::renew`] may replace it.
     pub fn push_message(&mut self, frame: Bytes, replaceable: Option<u32>, now_ms: u64) {
         if !frame.is_empty() {
             self.bytes += frame.len();
@@ -40,17 +43,28 @@ impl Outbox {
         }
     }
 
-    /// Takes back the replaceable messages of topics that have a newer one, apart from one that
-    /// is begun; how many.
-    pub fn withdraw(&mut self, has_newer: impl Fn(u32) -> bool) -> u64 {
+    /// The topics of replaceable messages of which nothing is written.
+    pub(crate) fn replaceable_topics(&self) -> impl Iterator<Item = u32> {
+        let unbegun = self.frames.iter().skip(usize::from(self.first_is_begun));
+        unbegun.filter_map(|frame| frame.replaceable)
+    }
+
+    /// Puts a topic's newest frame in the place of the first replaceable message that is not
+    /// begun, and takes back the others; how many there were.
+    pub(crate) fn renew(&mut self, newest: &mut Renewals) -> u64 {
         let mut is_begun = self.first_is_begun;
-        let (before, bytes) = (self.frames.len(), &mut self.bytes);
-        self.frames.retain(|frame| {
-            let stays = std::mem::take(&mut is_begun) || !frame.replaceable.is_some_and(&has_newer);
-            *bytes -= if stays { 0 } else { frame.bytes.len() };
+        let mut replaced = 0;
+        self.frames.retain_mut(|frame| {
+            let can_go = !std::mem::take(&mut is_begun);
+            let topic = frame.replaceable.filter(|_| can_go);
+            let Some(renewal) = topic.and_then(|topic| newest.get_mut(&topic)) else { return true };
+            replaced += 1;
+            let stays = renewal.is_some();
+            frame.bytes = renewal.take().unwrap_or_default();
             stays
         });
-        (before - self.frames.len()) as u64
+        self.bytes = self.frames.iter().map(|frame| frame.bytes.len()).sum();
+        replaced
     }
 
     /// Appends what is left of a frame whose first bytes are written; only to an empty outbox.
@@ -174,17 +188,22 @@ mod tests {
     }
 
     #[test]
-    fn messages_that_have_a_newer_one_are_taken_back_unless_begun() {
+    fn a_newer_message_takes_the_place_of_those_that_are_not_begun() {
         let mut outbox = Outbox::default();
-        for (frame, topic) in [("aa", Some(1)), ("bb", None), ("cc", Some(2)), ("dd", Some(1))] {
+        let frames =
+            [("aa", Some(1)), ("bb", None), ("cc", Some(1)), ("dd", Some(2)), ("ee", Some(1))];
+        for (frame, topic) in frames {
             outbox.push_message(Bytes::from_static(frame.as_bytes()), topic, 0);
         }
         outbox.advance(1);
-        assert_eq!(outbox.withdraw(|topic| topic == 1), 1);
-        assert_eq!((content(&outbox), outbox.bytes()), (b"abbcc".to_vec(), 5));
-        outbox.advance(1);
-        assert_eq!(outbox.withdraw(|_| true), 1);
-        assert_eq!((content(&outbox), outbox.bytes()), (b"bb".to_vec(), 2));
+        assert!(outbox.replaceable_topics().eq([1, 2, 1]));
+        let mut newest = HashMap::from([(1, Some(Bytes::from_static(b"new")))]);
+        assert_eq!(outbox.renew(&mut newest), 2);
+        assert_eq!((content(&outbox), outbox.bytes()), (b"abbnewdd".to_vec(), 8));
+        outbox.advance(2);
+        let mut newest = HashMap::from([(1, Some(Bytes::from_static(b"newest")))]);
+        assert_eq!(outbox.renew(&mut newest), 1, "what is begun is another frame");
+        assert_eq!(content(&outbox), b"bnewestdd");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::behind::Behind;
 use super::connection::{Phase, SLICES_MAX};
 use super::{Key, Shard, Socket};
 use crate::fault::{Fault, planted};
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, Renewals};
 use crate::sdk_frame::sdk_frame;
 use crate::time::Now;
 use crate::topics::{CatchUp, Topic, WireForm};
@@ -186,23 +186,50 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    /// Takes messages back that are not begun and that a newer one of their topic, owed by now,
-    /// replaces: a reader of mode `latest` that goes on gets nothing older than its socket held.
-    pub(super) fn withdraw_replaced(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
-        if connection.outbox().is_none() {
+    /// Puts newer messages in the place of those that wait and are not begun, where the topic is
+    /// owed by now: a reader of mode `latest` that goes on gets nothing older than its socket held.
+    /// In their place, because pings behind them tell how far the connection has come.
+    pub(super) fn renew_waiting(&mut self, key: Key, now: Now) {
+        if self.connections.get(key.0 as usize).is_none_or(|c| c.behind().is_none()) {
             return;
         }
-        let Some(behind) = connection.take_behind() else { return };
-        let mut withdrawn = 0;
-        connection.change_outbox(&self.marks, &self.counters, |outbox| {
-            withdrawn = outbox.withdraw(|local| behind.get(local).is_some());
-        });
-        connection.put_behind(behind);
-        if withdrawn > 0 {
-            connection.extras_mut().merged += withdrawn;
-            self.counters.messages_merged.add(withdrawn);
+        // As in a catch-up.
+        self.stage_pending(key, now);
+        let (mut newest, steps) = self.renewals(key);
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        if newest.is_empty() || connection.phase == Phase::Closing {
+            return;
         }
+        let mut replaced = 0;
+        let renew = |outbox: &mut Outbox| replaced = outbox.renew(&mut newest);
+        connection.change_outbox(&self.marks, &self.counters, renew);
+        connection.extras_mut().merged += replaced;
+        self.counters.messages_merged.add(replaced);
+        for (local, step) in steps {
+            self.count_merged(key, local, &step);
+            self.note_served(key, local, &step, now);
+        }
+    }
+
+    /// The newest frames of the topics that a connection is owed while an older message of them
+    /// waits and is not begun. Where the newest is not kept, what waits is the newest there is.
+    fn renewals(&self, key: Key) -> (Renewals, Vec<(u32, CatchUp)>) {
+        let (mut newest, mut steps) = (Renewals::new(), Vec::new());
+        let Some(connection) = self.connections.get(key.0 as usize) else {
+            return (newest, steps);
+        };
+        let topics = connection.outbox().into_iter().flat_map(Outbox::replaceable_topics);
+        for local in topics {
+            let owed = connection.behind().and_then(|behind| behind.get(local));
+            let Some(after) = owed.filter(|_| !newest.contains_key(&local)) else { continue };
+            let Some((topic, Mode::Latest)) = self.owed(key, local) else { continue };
+            let step = self.topics.catch_up(&topic, self.index, Mode::Latest, after, 0);
+            if let Some(message) = step.messages.last() {
+                newest.insert(local, Some(message.frame(connection.form).clone()));
+                steps.push((local, step));
+            }
+        }
+        (newest, steps)
     }
 
     /// Counts what a subscription of mode `latest` was spared.

@@ -215,11 +215,6 @@ impl<S> Connection<S> {
         self.behind.take()
     }
 
-    /// Owes again what was taken away.
-    pub(super) fn put_behind(&mut self, behind: Box<Behind>) {
-        self.behind = Some(behind);
-    }
-
     pub(super) fn extras(&self) -> Option<&Extras> {
         self.extras.as_deref()
     }

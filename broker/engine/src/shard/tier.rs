@@ -109,14 +109,14 @@ pub(super) struct TierState {
     held_after: u64,
     /// The newest message that was sent.
     pub(super) sent_offset: u64,
-    /// When it was sent.
+    /// When it was sent, or since when the next ping is to tell it again.
     pub(super) sent_ms: u64,
 }
 
 impl TierStates {
     /// Whether some tier holds a message back.
     pub(super) fn hold_any(&self) -> bool {
-        self.0.iter().any(|state| state.held.is_some())
+        self.0.iter().any(TierState::holds)
     }
 
     /// What a tier holds back, if anything, and the offset after which it has sent nothing.
@@ -154,6 +154,11 @@ impl TierStates {
 }
 
 impl TierState {
+    /// Whether it holds a message back.
+    pub(super) fn holds(&self) -> bool {
+        self.held.is_some()
+    }
+
     fn send(&mut self, offset: u64, now_ms: u64) {
         self.waits = true;
         self.sent_offset = offset;

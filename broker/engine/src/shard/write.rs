@@ -194,7 +194,7 @@ impl<S: Socket> Shard<S> {
     /// Writes what waits for a connection, and then what it is owed, until there is nothing more
     /// or the socket takes no more.
     pub(super) fn flush_outbox(&mut self, key: Key, now: Now) {
-        self.withdraw_replaced(key);
+        self.renew_waiting(key, now);
         while self.write_outbox(key, now) {
             match self.catch_up(key, now) {
                 CaughtUp::Partly => {}

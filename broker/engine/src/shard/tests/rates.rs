@@ -103,6 +103,29 @@ fn a_slow_reader_with_a_rate_ends_at_the_newest() {
     assert!(got.is_sorted_by(|a, b| a < b) && got.last() == Some(&7), "{got:?}");
 }
 
+#[test]
+fn a_slow_reader_with_a_rate_is_told_the_head_once_it_has_caught_up() {
+    let mut world = World::new(|l| l.pong_timeout_ms = 600_000);
+    let (key, client) = rated(&mut world, "t", 5);
+    client.set_room(0);
+    for _ in 0..3 {
+        world.publish("t", "1");
+        pass(&mut world, 200);
+    }
+    world.pass(world.shard.limits.ping_interval_ms);
+    client.set_room(usize::MAX);
+    world.shard.handle_writable(key, world.now);
+    world.pass(world.shard.limits.ping_interval_ms);
+    let heads =
+        client.frames().into_iter().filter(|frame| frame.opcode == 1).filter_map(
+            |frame| match frame.json() {
+                ServerFrame::Event(Event::Ping(ping)) => Some(ping.heads.get("t").copied()),
+                _ => None,
+            },
+        );
+    assert_eq!(heads.collect::<Vec<_>>(), [None, Some(3)]);
+}
+
 /// Subscribes or unsubscribes a client, by name or pattern.
 fn ask(world: &mut World, (key, client): &(Key, Client), request: Request) {
     let before = client.frames();
