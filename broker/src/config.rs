@@ -226,6 +226,23 @@ mod tests {
         assert_eq!(limits.namespaces.of("other").history_messages, 50);
     }
 
+    /// The TOML block of the project's README.
+    fn readme_file() -> String {
+        let readme = include_str!("../../README.md");
+        let (_, block) = readme.split_once("```toml\n").expect("a file is shown");
+        block.split("```").next().unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn the_file_that_the_readme_shows_holds_the_defaults() {
+        let shown = apply(&readme_file()).unwrap();
+        let stocks = shown.namespaces.of("stocks.A");
+        assert!(stocks.latest && stocks.mode == Mode::Latest);
+        assert_eq!(shown.namespaces.default, Limits::default().namespaces.default);
+        let namespaces = Limits::default().namespaces;
+        assert_eq!(Limits { namespaces, ..shown }, Limits::default());
+    }
+
     #[test]
     fn what_is_wrong_is_named_with_what_is_allowed() {
         for (text, expected) in [

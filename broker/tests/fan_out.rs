@@ -20,7 +20,7 @@ async fn every_form_gets_the_same_messages() {
     ];
     let mut batch = Vec::new();
     Command::encode_batch(&commands, Codec::MsgPack, &mut batch);
-    msgpack.0.send(Message::binary(batch)).await.unwrap();
+    msgpack.stream.send(Message::binary(batch)).await.unwrap();
     let reply = msgpack.data().await;
     assert!(reply.is_binary());
     let reply = ServerFrame::decode(Codec::MsgPack, &reply.into_data()).unwrap();
@@ -104,7 +104,7 @@ async fn the_metrics_add_up() {
     assert!(metric(&server, "fanfare_out_bytes_total").await > 0.0);
     let text = support::admin(&server, "/metrics").await.body;
     assert!(!text.contains("topic="), "a topic must never be a label");
-    b.0.close(None).await.unwrap();
+    b.stream.close(None).await.unwrap();
     drop(a);
     eventually("both are gone", || server.connection_count() == 0).await;
     assert_eq!(metric(&server, "fanfare_subscriptions").await, 0.0);

@@ -4,13 +4,15 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use mio::net::TcpStream;
 use mio::{Events, Poll};
 use serde::{Deserialize, Serialize};
 
 use crate::latency::Latencies;
-use crate::opening::{ConnectError, Opening, SILENCE_MAX};
+use crate::opening::{ConnectError, SILENCE_MAX};
+use crate::openings::{Arrived, Openings};
 use crate::plan::{Plan, Share};
 use crate::stamp::now_ns;
 
@@ -70,8 +72,7 @@ pub(crate) fn open(plan: &Plan, share: Share, count: &AtomicU32) -> io::Result<O
         connections: (0..share.count).map(|_| None).collect(),
         report: ConnectReport::default(),
     };
-    let under_way = (0..share.count).map(|_| None).collect();
-    let mut opener = Opener { plan, share, count, opened, under_way, next: 0, pending: 0 };
+    let mut opener = Opener { plan, share, count, opened, openings: Openings::default(), next: 0 };
     opener.run()?;
     Ok(opener.opened)
 }
@@ -81,21 +82,19 @@ struct Opener<'a> {
     share: Share,
     count: &'a AtomicU32,
     opened: Opened,
-    /// Connections that are not live yet, each at its place.
-    under_way: Vec<Option<Opening>>,
+    openings: Openings,
     /// The place of the connection that is started next.
     next: u32,
-    pending: usize,
 }
 
 impl Opener<'_> {
     fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(UNDER_WAY_MAX);
         loop {
-            while self.pending < UNDER_WAY_MAX && self.next < self.share.count {
+            while self.openings.len() < UNDER_WAY_MAX && self.next < self.share.count {
                 self.start();
             }
-            if self.pending == 0 {
+            if self.openings.len() == 0 {
                 return Ok(());
             }
             match self.opened.poll.poll(&mut events, Some(SILENCE_MAX)) {
@@ -113,37 +112,27 @@ impl Opener<'_> {
 
     fn start(&mut self) {
         let place = self.next as usize;
-        let number = self.share.first + self.next;
         self.next += 1;
-        match Opening::start(self.plan, self.share, (number, &[]), place, &self.opened.poll) {
-            Ok(opening) => {
-                self.under_way[place] = Some(opening);
-                self.pending += 1;
-            }
-            Err(error) => self.failed(&error),
+        let poll = &self.opened.poll;
+        if let Err(error) = self.openings.start(self.plan, self.share, (place, &[]), poll) {
+            self.failed(&error);
         }
     }
 
     fn advance(&mut self, place: usize) {
-        let Some(opening) = self.under_way[place].as_mut() else { return };
-        match opening.advance() {
-            Ok(false) => return,
-            Ok(true) => self.live(place),
-            Err(error) => {
-                self.under_way[place] = None;
-                self.failed(&error);
-            }
+        match self.openings.advance(place) {
+            Some(Ok(arrived)) => self.live(place, arrived),
+            Some(Err(error)) => self.failed(&error),
+            None => {}
         }
-        self.pending -= 1;
     }
 
-    fn live(&mut self, place: usize) {
-        let Some(opening) = self.under_way[place].take() else { return };
+    fn live(&mut self, place: usize, arrived: Arrived) {
         let report = &mut self.opened.report;
         report.opened += 1;
-        report.latency.record(now_ns() - opening.started_ns);
+        report.latency.record(now_ns() - arrived.started_ns);
         self.count.store(report.opened, Ordering::Relaxed);
-        self.opened.connections[place] = Some(opening.into_live().0);
+        self.opened.connections[place] = Some(arrived.live);
     }
 
     fn failed(&mut self, error: &ConnectError) {
@@ -153,12 +142,8 @@ impl Opener<'_> {
     }
 
     fn give_up(&mut self) {
-        for place in 0..self.under_way.len() {
-            if self.under_way[place].take().is_some() {
-                self.pending -= 1;
-                self.failed(&ConnectError::Silent);
-            }
-        }
+        let silent = self.openings.give_up(Duration::ZERO).len();
+        (0..silent).for_each(|_| self.failed(&ConnectError::Silent));
     }
 }
 

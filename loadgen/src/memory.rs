@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,31 @@ use crate::server::{Process, ServerError};
 
 /// How often memory is read; takes some 20 µs.
 const INTERVAL: Duration = Duration::from_millis(50);
+
+/// How long memory has to keep still until it counts as settled, and how still.
+const STILL_FOR: Duration = Duration::from_millis(500);
+const STILL_BYTES: u64 = 64 * 1024;
+
+/// How long it is waited for that.
+const SETTLE_MAX: Duration = Duration::from_secs(5);
+
+/// Waits until the process no longer gives back what it needed before, and tells its memory. An
+/// allocator takes its time for that, and growth counts from here.
+///
+/// # Errors
+/// If it cannot be measured.
+pub(crate) fn settled_rss_bytes(process: Process) -> Result<u64, ServerError> {
+    let (started, mut moved) = (Instant::now(), Instant::now());
+    let mut still_bytes = process.rss_bytes()?;
+    while moved.elapsed() < STILL_FOR && started.elapsed() < SETTLE_MAX {
+        std::thread::sleep(INTERVAL);
+        let now_bytes = process.rss_bytes()?;
+        if now_bytes.abs_diff(still_bytes) > STILL_BYTES {
+            (still_bytes, moved) = (now_bytes, Instant::now());
+        }
+    }
+    process.rss_bytes()
+}
 
 /// What the samples say, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -36,12 +61,12 @@ pub(crate) struct MemoryWatch {
 }
 
 impl MemoryWatch {
-    /// Starts from what the process has now.
+    /// Starts from what the process has once it keeps still.
     ///
     /// # Errors
     /// If it cannot be measured.
     pub(crate) fn start(process: Process) -> Result<Self, ServerError> {
-        let start_bytes = process.rss_bytes()?;
+        let start_bytes = settled_rss_bytes(process)?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {

@@ -72,7 +72,7 @@ struct Upgrade {
 }
 
 impl Opening {
-    /// Starts connection number `number`, registered with `poll` under its `place`. It comes back
+    /// Starts the connection at `place` of a share, registered with `poll` under it. It comes back
     /// to the positions of its topics, if there are any.
     ///
     /// # Errors
@@ -80,10 +80,10 @@ impl Opening {
     pub(crate) fn start(
         plan: &Plan,
         share: Share,
-        (number, since): (u32, &[Position]),
-        place: usize,
+        (place, since): (usize, &[Position]),
         poll: &Poll,
     ) -> Result<Self, ConnectError> {
+        let number = share.first + place as u32;
         let mut stream = connect(plan, share)?;
         let interests = Interest::READABLE | Interest::WRITABLE;
         poll.registry().register(&mut stream, Token(place), interests)?;

@@ -28,6 +28,9 @@ const WRITE_BYTES_MAX: usize = 64 * 1024;
 /// How long a publisher sleeps at most before it looks at its socket for pings.
 const SLEEP_MAX: Duration = Duration::from_millis(20);
 
+/// How long a server may read nothing at all.
+const BLOCKED_MAX: Duration = Duration::from_secs(30);
+
 /// How long a server may take to read what was sent.
 const SETTLE_MAX: Duration = Duration::from_secs(60);
 
@@ -45,6 +48,9 @@ pub(crate) enum PublishError {
     /// The server closed the connection.
     #[error("the server closed a publisher's connection: {0}")]
     Closed(String),
+    /// The server does not read what is published.
+    #[error("the server has read nothing of a publisher for {} s", BLOCKED_MAX.as_secs())]
+    Blocked,
     /// The run is too long for the stamps.
     #[error("over {SEQUENCE_MAX} messages on one topic; make the run shorter or the topics more")]
     TooManyMessages,
@@ -259,12 +265,15 @@ impl Publisher {
 
     /// Writes all output, waiting for the socket where it takes no more.
     fn flush(&mut self) -> Result<(), PublishError> {
-        let mut written = 0;
+        let (mut written, mut moved) = (0, Instant::now());
         while written < self.output.len() {
             match self.stream.write(&self.output[written..]) {
-                Ok(count) => written += count,
+                Ok(count) => (written, moved) = (written + count, Instant::now()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if moved.elapsed() > BLOCKED_MAX {
+                        return Err(PublishError::Blocked);
+                    }
                     // The poll may only tell of old edges; then the next write says so again.
                     let mut events = Events::with_capacity(1);
                     match self.poll.poll(&mut events, Some(SLEEP_MAX)) {

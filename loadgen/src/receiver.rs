@@ -17,7 +17,7 @@ use crate::connect::{self, ConnectReport, Live, Opened};
 use crate::frame::{self, FrameFault, Sender};
 use crate::plan::{Plan, Share};
 use crate::record::Record;
-use crate::stamp::now_ns;
+use crate::stamp::{Stamp, now_ns};
 use crate::window::Window;
 
 /// The read buffer of a receiver. Fits the second-level cache.
@@ -46,16 +46,34 @@ pub(crate) struct Counters {
     pub stop: AtomicBool,
 }
 
+/// What is done with what a receiver reads.
+pub(crate) trait Sink {
+    /// Takes a data frame of connection number `connection` of this share, whose first topic is
+    /// `first_topic`, read at `now_ns`. Returns its stamp if this message came for the first time.
+    fn message(
+        &mut self,
+        connection: usize,
+        first_topic: u32,
+        content: &[u8],
+        now_ns: u64,
+    ) -> Option<Stamp>;
+
+    /// Notes one read of this many bytes.
+    fn read(&mut self, bytes: usize);
+
+    /// Notes that the peer ended a connection.
+    fn closed(&mut self, why: impl FnOnce() -> String);
+}
+
 /// One thread's connections.
 #[derive(Debug)]
-pub(crate) struct Receiver {
+pub(crate) struct Receiver<S> {
     /// Where all connections are registered, edge-triggered, under their places.
     pub poll: Poll,
     connections: Vec<Connection>,
-    /// What they got.
-    pub record: Record,
+    /// Where what they got goes.
+    pub sink: S,
     scratch: Vec<u8>,
-    counters: Arc<Counters>,
     window: Option<Arc<Window>>,
 }
 
@@ -101,34 +119,23 @@ enum Ended {
     Closed(String),
 }
 
-impl Receiver {
-    /// Opens the connections of `share`.
+impl Receiver<Record> {
+    /// Opens the connections of `share`, whose messages are checked and counted.
     ///
     /// # Errors
     /// Only if the poll cannot be set up; see [`connect::open`].
     pub(crate) fn open(
         plan: &Plan,
         share: Share,
-        counters: Arc<Counters>,
+        count: &AtomicU32,
         window: Option<Arc<Window>>,
     ) -> io::Result<(Self, ConnectReport)> {
-        let Opened { poll, connections, report } = connect::open(plan, share, &counters.opened)?;
-        let numbered = (share.first..).zip(connections);
-        let connections = numbered.map(|(number, live)| {
-            let first_topic = plan.shape.first_topic(number);
-            let (stream, partial) = live.map(|live| (live.stream, live.unread)).unzip();
-            Connection { stream, first_topic, partial: partial.unwrap_or_default() }
-        });
-        let mut receiver = Self {
-            poll,
-            connections: connections.collect(),
-            record: Record::new(plan, share),
-            scratch: vec![0; SCRATCH_BYTES],
-            counters,
-            window,
-        };
+        let mut opened = connect::open(plan, share, count)?;
+        let report = std::mem::take(&mut opened.report);
+        let mut receiver = Self::new(plan, share, opened, Record::new(plan, share));
+        receiver.window = window;
         // Edges that came while connections were opened are gone, so look at each one once.
-        receiver.read_all();
+        (0..receiver.len()).for_each(|place| receiver.read(place, Extent::ToTheEnd));
         Ok((receiver, report))
     }
 
@@ -136,27 +143,55 @@ impl Receiver {
     ///
     /// # Errors
     /// Only if polling itself fails; a connection that ends is noted in the record.
-    pub(crate) fn run(mut self) -> io::Result<Record> {
+    pub(crate) fn run(mut self, counters: &Counters) -> io::Result<Record> {
         let mut events = Events::with_capacity(EVENTS_PER_POLL);
-        while !self.counters.stop.load(Ordering::Acquire) {
+        while !counters.stop.load(Ordering::Acquire) {
             match self.poll.poll(&mut events, Some(POLL_MAX)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 polled => polled?,
             }
             // Loaded after the poll: what is published after the flag was set is measured.
-            self.record.set_measuring(self.counters.measuring.load(Ordering::Acquire));
+            self.sink.set_measuring(counters.measuring.load(Ordering::Acquire));
             for event in &events {
                 if event.is_readable() {
                     self.read(event.token().0, Extent::of(event));
                 }
             }
-            let received = self.record.received();
-            if received != self.counters.received.load(Ordering::Relaxed) {
-                self.counters.last_ns.store(now_ns(), Ordering::Relaxed);
-                self.counters.received.store(received, Ordering::Release);
+            let received = self.sink.received();
+            if received != counters.received.load(Ordering::Relaxed) {
+                counters.last_ns.store(now_ns(), Ordering::Relaxed);
+                counters.received.store(received, Ordering::Release);
             }
         }
-        Ok(self.record)
+        Ok(self.sink)
+    }
+}
+
+impl<S: Sink> Receiver<S> {
+    /// A receiver of connections that are live already.
+    #[must_use]
+    pub(crate) fn new(plan: &Plan, share: Share, opened: Opened, sink: S) -> Self {
+        let numbered = (share.first..).zip(opened.connections);
+        let connections = numbered.map(|(number, live)| {
+            let first_topic = plan.shape.first_topic(number);
+            let (stream, partial) = live.map(|live| (live.stream, live.unread)).unzip();
+            Connection { stream, first_topic, partial: partial.unwrap_or_default() }
+        });
+        let mut receiver = Self {
+            poll: opened.poll,
+            connections: connections.collect(),
+            sink,
+            scratch: vec![0; SCRATCH_BYTES],
+            window: None,
+        };
+        (0..receiver.len()).for_each(|place| receiver.take_unread(place));
+        receiver
+    }
+
+    /// Ends all connections.
+    #[must_use]
+    pub(crate) fn into_sink(self) -> S {
+        self.sink
     }
 
     /// How many connections there are, ended ones included.
@@ -174,22 +209,38 @@ impl Receiver {
     pub(crate) fn replace(&mut self, place: usize, live: Live) {
         let connection = &mut self.connections[place];
         (connection.stream, connection.partial) = (Some(live.stream), live.unread);
-        self.record.restart(place);
+        self.take_unread(place);
     }
 
-    /// Looks at every connection, whatever edges came.
-    pub(crate) fn read_all(&mut self) {
-        for place in 0..self.connections.len() {
-            self.read(place, Extent::ToTheEnd);
+    /// Takes what came with a connection's last reply.
+    fn take_unread(&mut self, place: usize) {
+        let connection = &mut self.connections[place];
+        let bytes = std::mem::take(&mut connection.partial);
+        let first_topic = connection.first_topic;
+        let Some(stream) = connection.stream.as_mut() else { return };
+        let window = self.window.as_deref();
+        let mut frames = Frames { place, first_topic, sink: &mut self.sink, window, stream };
+        match frames.take(&bytes) {
+            Ok(used) => connection.partial.extend_from_slice(&bytes[used..]),
+            Err(ended) => self.ended(place, &ended),
         }
+    }
+
+    fn ended(&mut self, place: usize, why: &Ended) {
+        self.cut(place);
+        self.sink.closed(|| why.to_string());
+    }
+
+    /// Drops a connection, without a goodbye.
+    pub(crate) fn cut(&mut self, place: usize) {
+        self.connections[place].stream = None;
+        self.connections[place].partial = Vec::new();
     }
 
     /// Reads a connection and takes its frames.
     pub(crate) fn read(&mut self, place: usize, extent: Extent) {
         if let Err(ended) = self.read_frames(place, extent) {
-            self.connections[place].stream = None;
-            self.connections[place].partial = Vec::new();
-            self.record.closed(|| ended.to_string());
+            self.ended(place, &ended);
         }
     }
 
@@ -213,12 +264,12 @@ impl Receiver {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error.into()),
             };
-            self.record.read(read);
+            self.sink.read(read);
             let bytes = &self.scratch[..kept + read];
             let mut frames = Frames {
                 place,
                 first_topic: connection.first_topic,
-                record: &mut self.record,
+                sink: &mut self.sink,
                 window: self.window.as_deref(),
                 stream,
             };
@@ -238,15 +289,15 @@ impl Receiver {
 }
 
 /// The frames of one read of one connection.
-struct Frames<'a> {
+struct Frames<'a, S> {
     place: usize,
     first_topic: u32,
-    record: &'a mut Record,
+    sink: &'a mut S,
     window: Option<&'a Window>,
     stream: &'a mut TcpStream,
 }
 
-impl Frames<'_> {
+impl<S: Sink> Frames<'_, S> {
     /// Takes all whole frames; how many bytes they have.
     fn take(&mut self, bytes: &[u8]) -> Result<usize, Ended> {
         let now_ns = now_ns();
@@ -254,7 +305,7 @@ impl Frames<'_> {
         while let Some(frame) = frame::read(&bytes[used..], Sender::Server)? {
             let content = &bytes[used..][frame.content.clone()];
             if matches!(frame.opcode, frame::TEXT | frame::BINARY) {
-                let stamp = self.record.message(self.place, self.first_topic, content, now_ns);
+                let stamp = self.sink.message(self.place, self.first_topic, content, now_ns);
                 if let (Some(stamp), Some(window)) = (stamp, self.window) {
                     completed += u64::from(window.delivered(stamp.topic, stamp.sequence));
                 }

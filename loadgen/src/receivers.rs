@@ -44,10 +44,10 @@ impl ReceiverThread {
         let (sender, connected) = mpsc::channel();
         let (plan, shared) = (plan.clone(), Arc::clone(&counters));
         let thread = std::thread::spawn(move || {
-            let (receiver, report) = Receiver::open(&plan, share, shared, window)?;
+            let (receiver, report) = Receiver::open(&plan, share, &shared.opened, window)?;
             // Nobody waits for the report any more if the run was given up.
             let _ = sender.send(report);
-            receiver.run()
+            receiver.run(&shared)
         });
         Self { counters, connected, thread }
     }

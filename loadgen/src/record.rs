@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::latency::Latencies;
 use crate::plan::{Plan, Shape, Share};
+use crate::receiver::Sink;
 use crate::stamp::{SEQUENCE_MAX, Stamp};
 use gaps::Gaps;
 
@@ -135,21 +136,6 @@ impl Record {
         self.measuring = measuring;
     }
 
-    /// Notes one read of this many bytes.
-    #[inline]
-    pub(crate) fn read(&mut self, bytes: usize) {
-        if self.measuring {
-            self.totals.bytes += bytes as u64;
-            self.totals.reads += 1;
-        }
-    }
-
-    /// Notes that the peer ended a connection.
-    pub(crate) fn closed(&mut self, why: impl FnOnce() -> String) {
-        self.totals.closed += 1;
-        self.totals.first_close.get_or_insert_with(why);
-    }
-
     /// Notes that a connection begins anew: whatever comes first is in order.
     pub(crate) fn restart(&mut self, connection: usize) {
         self.set_next(connection, ANY);
@@ -165,40 +151,6 @@ impl Record {
         let slots = connection * each..(connection + 1) * each;
         self.told.retain(|slot, _| !slots.contains(slot));
         self.next[slots].fill(next);
-    }
-
-    /// Notes a data frame of connection number `connection` of this share, whose first topic is
-    /// `first_topic`, read at `now_ns`. Returns its stamp if this message came for the first time.
-    #[inline]
-    pub(crate) fn message(
-        &mut self,
-        connection: usize,
-        first_topic: u32,
-        content: &[u8],
-        now_ns: u64,
-    ) -> Option<Stamp> {
-        let Some(stamp) = Stamp::find(content) else {
-            self.event(connection, first_topic, content);
-            return None;
-        };
-        let Some(slot) = self.slot(connection, first_topic, &stamp) else {
-            self.totals.foreign += 1;
-            return None;
-        };
-        if self.next[slot] == stamp.sequence {
-            self.next[slot] += 1;
-        } else if !self.out_of_sequence(slot, stamp.sequence) {
-            return None;
-        }
-        self.received += 1;
-        if self.measuring {
-            self.totals.messages += 1;
-            let response_ns = now_ns.saturating_sub(stamp.intended_ns);
-            self.totals.response.record(response_ns);
-            let late_ns = u64::from(stamp.late_us) * 1_000;
-            self.totals.service.record(response_ns.saturating_sub(late_ns));
-        }
-        Some(stamp)
     }
 
     /// Where this sequence's next number stands; `None` for a stamp that is not of this run or
@@ -342,6 +294,53 @@ impl Record {
                 self.totals.lost += u64::from(missing - excused);
             }
         }
+    }
+}
+
+impl Sink for Record {
+    #[inline]
+    fn message(
+        &mut self,
+        connection: usize,
+        first_topic: u32,
+        content: &[u8],
+        now_ns: u64,
+    ) -> Option<Stamp> {
+        let Some(stamp) = Stamp::find(content) else {
+            self.event(connection, first_topic, content);
+            return None;
+        };
+        let Some(slot) = self.slot(connection, first_topic, &stamp) else {
+            self.totals.foreign += 1;
+            return None;
+        };
+        if self.next[slot] == stamp.sequence {
+            self.next[slot] += 1;
+        } else if !self.out_of_sequence(slot, stamp.sequence) {
+            return None;
+        }
+        self.received += 1;
+        if self.measuring {
+            self.totals.messages += 1;
+            let response_ns = now_ns.saturating_sub(stamp.intended_ns);
+            self.totals.response.record(response_ns);
+            let late_ns = u64::from(stamp.late_us) * 1_000;
+            self.totals.service.record(response_ns.saturating_sub(late_ns));
+        }
+        Some(stamp)
+    }
+
+    #[inline]
+    fn read(&mut self, bytes: usize) {
+        if self.measuring {
+            self.totals.bytes += bytes as u64;
+            self.totals.reads += 1;
+        }
+    }
+
+    fn closed(&mut self, why: impl FnOnce() -> String) {
+        self.totals.closed += 1;
+        self.totals.first_close.get_or_insert_with(why);
     }
 }
 

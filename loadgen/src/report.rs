@@ -83,7 +83,8 @@ pub(crate) struct Faults {
     /// Messages that came although a gap was told in their place.
     #[serde(default)]
     pub false_gap_messages: u64,
-    /// Subscriptions that came back in time and were not told that they are recovered.
+    /// Subscriptions that came back in time and were not told that they are recovered, and
+    /// clients that had not recovered when they were given up.
     #[serde(default)]
     pub not_recovered: u64,
     /// Connections that the server ended.

@@ -23,6 +23,42 @@ pub(crate) enum Fault {
     ReadHeadBeforeJoin,
     /// A publish adds to the bytes of all rings when others have seen its message.
     CountHistoryLate,
+    /// A new subscriber gets older messages that still wait in the mailbox.
+    ForgetMailAtJoin,
+    /// A subscriber that has caught up gets messages again that still wait in the mailbox.
+    ForgetMailAfterCatchUp,
+    /// What tells older mail apart is forgotten before the mailbox is empty.
+    ForgetMailEarly,
+    /// What the ring no longer holds is passed over in silence.
+    HideGap,
+    /// Catching up begins one message too late.
+    CatchUpOneLate,
+    /// A subscription that falls behind takes the first deferred message for served.
+    DeferOneLate,
+    /// Marked messages of a topic that is behind are queued all the same.
+    QueueWhatIsOwed,
+    /// Messages are queued beyond the high-water mark.
+    IgnoreHighWater,
+    /// A subscriber of the latest is given the oldest that it has not had.
+    OldestForLatest,
+    /// A position is called recovered although the ring has moved on.
+    ClaimRecovery,
+    /// A message that leaves the ring is still counted in its bytes.
+    KeepRingBytes,
+    /// Of a frame that is partly written, one byte too few is taken off.
+    MiscountPartialWrite,
+    /// A frame that is partly on the wire is dropped with the others.
+    CutBegunFrame,
+    /// What waited for a connection that is gone stays counted.
+    LeakOutboxBytes,
+    /// Frames that leave in one write are copied in the wrong order.
+    ShuffleBatch,
+    /// A copy of frames is used again when the frames are others.
+    KeepStaleBatch,
+    /// A connection is closed before it got what was published before.
+    CloseEarly,
+    /// A subscriber that moves in its list is not told its new place.
+    ForgetWhoMoved,
 }
 
 /// Whether this fault is planted. Never, in the broker.

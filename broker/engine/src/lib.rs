@@ -9,7 +9,8 @@ mod fault;
 mod histogram;
 mod limits;
 mod mailbox;
-#[cfg(all(test, feature = "shuttle"))]
+#[cfg(test)]
+#[cfg(feature = "shuttle")]
 mod models;
 mod namespace;
 mod outbox;

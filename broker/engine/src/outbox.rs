@@ -3,10 +3,15 @@
 //! Counts its bytes exactly and knows when its first frame is already partly on the wire, which
 //! must then be finished whatever happens.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
+
+use crate::fault::{Fault, planted};
+
+/// The newest frames of topics; `None` once one has taken its place.
+pub(crate) type Renewals = HashMap<u32, Option<Bytes>>;
 
 /// Frames that wait for one connection's socket.
 #[derive(Debug, Default)]
@@ -20,15 +25,46 @@ pub struct Outbox {
 struct Waiting {
     bytes: Bytes,
     since_ms: u64,
+    /// The topic of a message that a newer one of that topic may replace.
+    replaceable: Option<u32>,
 }
 
 impl Outbox {
     /// Appends a frame.
     pub fn push(&mut self, frame: Bytes, now_ms: u64) {
+        self.push_message(frame, None, now_ms);
+    }
+
+    /// Appends a message. `replaceable`: its topic, if [`Self::renew`] may replace it.
+    pub fn push_message(&mut self, frame: Bytes, replaceable: Option<u32>, now_ms: u64) {
         if !frame.is_empty() {
             self.bytes += frame.len();
-            self.frames.push_back(Waiting { bytes: frame, since_ms: now_ms });
+            self.frames.push_back(Waiting { bytes: frame, since_ms: now_ms, replaceable });
         }
+    }
+
+    /// The topics of replaceable messages of which nothing is written.
+    pub(crate) fn replaceable_topics(&self) -> impl Iterator<Item = u32> {
+        let unbegun = self.frames.iter().skip(usize::from(self.first_is_begun));
+        unbegun.filter_map(|frame| frame.replaceable)
+    }
+
+    /// Puts a topic's newest frame in the place of the first replaceable message that is not
+    /// begun, and takes back the others; how many there were.
+    pub(crate) fn renew(&mut self, newest: &mut Renewals) -> u64 {
+        let mut is_begun = self.first_is_begun;
+        let mut replaced = 0;
+        self.frames.retain_mut(|frame| {
+            let can_go = !std::mem::take(&mut is_begun);
+            let topic = frame.replaceable.filter(|_| can_go);
+            let Some(renewal) = topic.and_then(|topic| newest.get_mut(&topic)) else { return true };
+            replaced += 1;
+            let stays = renewal.is_some();
+            frame.bytes = renewal.take().unwrap_or_default();
+            stays
+        });
+        self.bytes = self.frames.iter().map(|frame| frame.bytes.len()).sum();
+        replaced
     }
 
     /// Appends what is left of a frame whose first bytes are written; only to an empty outbox.
@@ -71,7 +107,8 @@ impl Outbox {
         self.bytes = self.bytes.saturating_sub(written);
         while let Some(first) = self.frames.front_mut() {
             if written < first.bytes.len() {
-                first.bytes.advance(written);
+                let short = written > 0 && planted(Fault::MiscountPartialWrite);
+                first.bytes.advance(written - usize::from(short));
                 self.first_is_begun |= written > 0;
                 return;
             }
@@ -83,7 +120,7 @@ impl Outbox {
 
     /// Forgets every frame that is not begun, so that a last word can follow soon.
     pub fn drop_unbegun(&mut self) {
-        let keep = usize::from(self.first_is_begun);
+        let keep = usize::from(self.first_is_begun && !planted(Fault::CutBegunFrame));
         self.frames.truncate(keep);
         self.bytes = self.frames.iter().map(|frame| frame.bytes.len()).sum();
     }
@@ -148,6 +185,25 @@ mod tests {
         outbox.drop_unbegun();
         assert!(outbox.is_empty());
         assert_eq!(outbox.bytes(), 0);
+    }
+
+    #[test]
+    fn a_newer_message_takes_the_place_of_those_that_are_not_begun() {
+        let mut outbox = Outbox::default();
+        let frames =
+            [("aa", Some(1)), ("bb", None), ("cc", Some(1)), ("dd", Some(2)), ("ee", Some(1))];
+        for (frame, topic) in frames {
+            outbox.push_message(Bytes::from_static(frame.as_bytes()), topic, 0);
+        }
+        outbox.advance(1);
+        assert!(outbox.replaceable_topics().eq([1, 2, 1]));
+        let mut newest = HashMap::from([(1, Some(Bytes::from_static(b"new")))]);
+        assert_eq!(outbox.renew(&mut newest), 2);
+        assert_eq!((content(&outbox), outbox.bytes()), (b"abbnewdd".to_vec(), 8));
+        outbox.advance(2);
+        let mut newest = HashMap::from([(1, Some(Bytes::from_static(b"newest")))]);
+        assert_eq!(outbox.renew(&mut newest), 1, "what is begun is another frame");
+        assert_eq!(content(&outbox), b"bnewestdd");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed for a reason printed in one line, 2 wrong usage, 130 interrupted.
 
 mod demo;
+mod history;
 mod publish;
 mod serve;
 mod subscribe;
@@ -25,6 +26,7 @@ enum Subcommands {
     Demo(demo::Demo),
     Pub(publish::Publish),
     Sub(subscribe::Subscribe),
+    History(history::History),
 }
 
 /// Runs the program with the process's arguments.
@@ -42,6 +44,7 @@ pub fn run() -> ExitCode {
             Subcommands::Demo(demo) => demo.run().await,
             Subcommands::Pub(publish) => publish.run().await,
             Subcommands::Sub(subscribe) => subscribe.run().await,
+            Subcommands::History(history) => history.run().await,
         }
     });
     // A read of standard input cannot be cancelled and must not hold the program.

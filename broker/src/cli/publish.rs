@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use fanfare_client::{Client, Payload, TopicName};
+use fanfare_client::{Client, Payload, PublishOptions, TopicName};
 use serde_json::json;
 use tokio::io::AsyncBufReadExt;
 
@@ -22,6 +22,10 @@ pub(super) struct Publish {
     /// What to publish: JSON where it is valid JSON, text otherwise. `-`, or nothing where
     /// standard input is not a terminal, publishes each line of standard input.
     body: Option<String>,
+
+    /// Publish only if nothing was published to the topic with this key in the last two minutes.
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
 
     /// Publish the body as text even where it is valid JSON.
     #[arg(long)]
@@ -43,6 +47,9 @@ Examples:
 
   fanfare pub news.flash 'The market is open' --json
       publish text and print its epoch and offset
+
+  fanfare pub orders.new '{\"id\":17}' --key order-17
+      publish once, however often this is repeated
 
   tail -f app.log | fanfare pub logs.app -
       publish every line as it comes";
@@ -88,12 +95,17 @@ impl Publish {
     async fn publish_one(&self, client: &Client, body: &str) -> anyhow::Result<()> {
         let json = if self.raw { None } else { Payload::json(body.to_owned()) };
         let payload = json.unwrap_or_else(|| Payload::text(body));
-        let position = client.publish(self.topic.as_str(), payload).await?;
+        let mut options = PublishOptions::new();
+        if let Some(key) = &self.key {
+            options = options.key(key);
+        }
+        let position = client.publish_with(self.topic.as_str(), payload, options).await?;
         if self.json {
             super::subscribe::print_line(&json!({
                 "topic": self.topic.as_str(),
                 "epoch": position.epoch,
                 "offset": position.offset,
+                "duplicate": position.duplicate,
             }))?;
         }
         Ok(())

@@ -4,9 +4,10 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use fanfare_client::{
-    Event, Gap, Message, Missed, Mode, Payload, PayloadKind, Position, SubscribeOptions, TopicName,
+    Event, Filter, Gap, Message, Missed, Mode, Payload, PayloadKind, Position, SubscribeOptions,
     Update,
 };
+use fanfare_protocol::limits::MAX_RATES;
 use futures_util::StreamExt;
 use futures_util::stream::SelectAll;
 use serde_json::json;
@@ -20,9 +21,10 @@ pub(super) struct Subscribe {
     #[command(flatten)]
     target: Target,
 
-    /// Topics, as stocks.AAPL.
+    /// Topics, as stocks.AAPL, or patterns of them in quotes: * stands for one level, a last > for
+    /// the rest.
     #[arg(required = true)]
-    topics: Vec<TopicName>,
+    topics: Vec<Filter>,
 
     /// Print each message as one JSON object a line, with topic, epoch and offset.
     #[arg(long, conflicts_with = "raw")]
@@ -36,6 +38,10 @@ pub(super) struct Subscribe {
     /// newest rather than every one.
     #[arg(long)]
     latest: bool,
+
+    /// The newest message of each topic at most this often in a second: 1, 2, 5 or 10.
+    #[arg(long, value_name = "N", value_parser = max_rate)]
+    max_rate: Option<u32>,
 
     /// Begin behind this position, as a message of --json tells it, with what is still kept.
     #[arg(long, value_name = "EPOCH:OFFSET", value_parser = position)]
@@ -60,11 +66,20 @@ Examples:
   fanfare sub stocks.AAPL --latest
       the newest value at once, and the newest whenever this terminal is too slow for all
 
+  fanfare sub 'stocks.*' --max-rate 2
+      all stocks, each at most twice a second, the last value always
+
   fanfare sub stocks.AAPL --since k3f9q2xw:41
       what came after message 41, then what comes";
 
+/// Reads one of the rates that the wire allows.
+fn max_rate(text: &str) -> Result<u32, String> {
+    let rate = text.parse().ok().filter(|rate| MAX_RATES.contains(rate));
+    rate.ok_or_else(|| format!("use one of {MAX_RATES:?}"))
+}
+
 /// Reads a position as it is printed: EPOCH:OFFSET.
-fn position(text: &str) -> Result<Position, &'static str> {
+pub(super) fn position(text: &str) -> Result<Position, &'static str> {
     const EXPECTED: &str = "write EPOCH:OFFSET, such as k3f9q2xw:41";
     let (epoch, offset) = text.split_once(':').ok_or(EXPECTED)?;
     let offset = offset.parse().map_err(|_| EXPECTED)?;
@@ -113,12 +128,17 @@ impl Subscribe {
     }
 
     fn subscribe_options(&self) -> SubscribeOptions {
-        let mode = if self.latest { Mode::Latest } else { Mode::All };
-        let options = SubscribeOptions::new().mode(mode);
-        match &self.since {
-            Some(position) => options.since(position.clone()),
-            None => options,
+        let mut options = SubscribeOptions::new();
+        if self.latest {
+            options = options.mode(Mode::Latest);
         }
+        if let Some(rate) = self.max_rate {
+            options = options.max_rate(rate);
+        }
+        if let Some(position) = &self.since {
+            options = options.since(position.clone());
+        }
+        options
     }
 
     /// Tells what is missing: as JSON among the messages, for a person beside them.
@@ -141,14 +161,7 @@ impl Subscribe {
             out.write_all(b"\n")?;
             return out.flush();
         }
-        if self.json {
-            return print_line(&as_json(message));
-        }
-        let shown = match message.payload.as_text() {
-            Some(text) => text.to_owned(),
-            None => format!("{} bytes", message.payload.bytes().len()),
-        };
-        print_line(&format_args!("{} {} {shown}", message.topic, message.offset))
+        print_message(self.json, message)
     }
 }
 
@@ -164,14 +177,19 @@ fn report(event: Event) -> Option<String> {
     }
 }
 
-fn as_json(message: &Message) -> serde_json::Value {
-    let (field, value) = content(&message.payload);
-    json!({
-        "topic": message.topic.as_str(),
-        "epoch": message.epoch.as_deref(),
-        "offset": message.offset,
-        field: value,
-    })
+/// Prints a message with its topic, epoch and offset: as JSON, or without the epoch for a person.
+pub(super) fn print_message(as_json: bool, message: &Message) -> std::io::Result<()> {
+    let (topic, offset) = (message.topic.as_str(), message.offset);
+    if as_json {
+        let (epoch, (field, value)) = (message.epoch.as_deref(), content(&message.payload));
+        let line = json!({ "topic": topic, "epoch": epoch, "offset": offset, field: value });
+        return print_line(&line);
+    }
+    let shown = match message.payload.as_text() {
+        Some(text) => text.to_owned(),
+        None => format!("{} bytes", message.payload.bytes().len()),
+    };
+    print_line(&format_args!("{topic} {offset} {shown}"))
 }
 
 /// A payload under the name of its kind, as in the SDK protocol.

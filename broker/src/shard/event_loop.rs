@@ -1,6 +1,7 @@
 //! The turns of one shard: sockets, mail, writes, time.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -50,10 +51,7 @@ pub(super) struct EventLoop {
     /// Whether connections may be waiting that no event will announce again.
     accept_again: bool,
     scratch: Vec<u8>,
-    /// Connections with more to read than their turn allowed.
-    backlog: Vec<Key>,
-    /// Connections that are not read until the node has caught up with what they published.
-    congested: Vec<Key>,
+    unread: Unread,
     stop: watch::Receiver<bool>,
     questions: mpsc::Receiver<Question>,
     next_tick: Instant,
@@ -85,8 +83,7 @@ impl EventLoop {
             handshakes,
             accept_again: false,
             scratch: vec![0; SCRATCH_BYTES],
-            backlog: Vec::new(),
-            congested: Vec::new(),
+            unread: Unread::default(),
             stop,
             questions,
             next_tick: Instant::now(),
@@ -103,6 +100,11 @@ impl EventLoop {
             if Instant::now() >= self.next_tick {
                 self.handle_tick();
             }
+            // Nor this: a shard that always has work must stop as well.
+            if !is_stopping && self.must_stop() {
+                is_stopping = true;
+                self.begin_to_stop();
+            }
             let is_done = is_stopping && self.shard.borrow().connection_count() == 0;
             if is_done {
                 return;
@@ -111,22 +113,25 @@ impl EventLoop {
                 tokio::task::yield_now().await;
                 continue;
             }
-            let wake = self.sleep(is_stopping).await;
+            self.sleep(is_stopping).await;
             self.shard.borrow().mailbox().stay_awake();
-            match wake {
-                Wake::Work => {}
-                Wake::Stop => {
-                    is_stopping = true;
-                    self.handshakes.stop();
-                    let mut shard = self.shard.borrow_mut();
-                    let window_ms = return_window_ms(&shard);
-                    shard.shut_down(window_ms, clock::now());
-                }
-            }
         }
     }
 
-    async fn sleep(&mut self, is_stopping: bool) -> Wake {
+    /// Whether the broker stops, or did not come to start.
+    fn must_stop(&self) -> bool {
+        *self.stop.borrow() || self.stop.has_changed().is_err()
+    }
+
+    fn begin_to_stop(&mut self) {
+        self.handshakes.stop();
+        let mut shard = self.shard.borrow_mut();
+        let window_ms = return_window_ms(&shard);
+        shard.shut_down(window_ms, clock::now());
+    }
+
+    /// Sleeps until a socket is ready, another thread has sent mail, or some time has come.
+    async fn sleep(&mut self, is_stopping: bool) {
         let release = self.shard.borrow().next_release_ms().map(clock::instant);
         let wake_at = release.map_or(self.next_tick, |release| release.min(self.next_tick));
         tokio::select! {
@@ -136,20 +141,17 @@ impl EventLoop {
                 if let Ok(mut ready) = ready {
                     ready.clear_ready();
                 }
-                Wake::Work
             }
-            () = tokio::time::sleep_until(wake_at) => Wake::Work,
+            () = tokio::time::sleep_until(wake_at) => {}
             // Nobody tells when another shard has caught up.
-            () = tokio::time::sleep(CONGESTION_RETRY), if !self.congested.is_empty() => {
-                Wake::Work
-            }
-            _ = self.stop.wait_for(|stop| *stop), if !is_stopping => Wake::Stop,
+            () = tokio::time::sleep(CONGESTION_RETRY), if !self.unread.congested.is_empty() => {}
+            _ = self.stop.wait_for(|stop| *stop), if !is_stopping => {}
         }
     }
 
     fn has_work(&self) -> bool {
         let shard = self.shard.borrow();
-        !self.backlog.is_empty()
+        !self.unread.backlog.is_empty()
             || self.accept_again
             || shard.has_pending_writes()
             || !shard.mailbox().is_empty()
@@ -190,10 +192,12 @@ impl EventLoop {
             if event.is_writable() && shard.is_waiting(key) {
                 shard.handle_writable(key, now);
             }
-            if event.is_readable() || event.is_read_closed() || event.is_error() {
+            let is_readable = event.is_readable() || event.is_read_closed() || event.is_error();
+            // More bytes must not bring the turn of one that waits for it forward.
+            if is_readable && !shard.socket_mut(key).is_some_and(|socket| socket.awaits_turn) {
                 let to_end = event.is_read_closed() || event.is_error();
                 let outcome = shard.handle_readable(key, &mut self.scratch, to_end, now);
-                note(outcome, key, &mut self.backlog, &mut self.congested);
+                self.unread.note(outcome, key, &mut shard);
             }
         }
         if self.accept_again {
@@ -203,13 +207,18 @@ impl EventLoop {
 
     fn resume_reading(&mut self) {
         let mut shard = self.shard.borrow_mut();
-        if !self.congested.is_empty() && !shard.topics().is_congested() {
-            self.backlog.append(&mut self.congested);
-        }
         let now = clock::now();
-        for key in std::mem::take(&mut self.backlog) {
+        for key in std::mem::take(&mut self.unread.backlog) {
             let outcome = shard.handle_readable(key, &mut self.scratch, true, now);
-            note(outcome, key, &mut self.backlog, &mut self.congested);
+            self.unread.note(outcome, key, &mut shard);
+        }
+        for _ in 0..self.unread.congested.len() {
+            if shard.topics().is_congested() {
+                break;
+            }
+            let Some(key) = self.unread.congested.pop_front() else { break };
+            let outcome = shard.handle_readable(key, &mut self.scratch, true, now);
+            self.unread.note(outcome, key, &mut shard);
         }
     }
 
@@ -264,20 +273,26 @@ fn return_window_ms(shard: &Shard<DataSocket>) -> u64 {
 const RETURN_WINDOW_MS_MIN: u64 = 500;
 const RETURN_WINDOW_MS_MAX: u64 = 60_000;
 
-/// What ended a shard's sleep.
-enum Wake {
-    /// A socket is ready, another thread has sent mail, or some time has come.
-    Work,
-    /// The broker stops.
-    Stop,
+/// Connections that have more to read and wait for their turn, each in one list at most.
+#[derive(Default)]
+struct Unread {
+    /// Those with more than their last turn allowed.
+    backlog: Vec<Key>,
+    /// Those that are not read until the node has caught up with what they published.
+    congested: VecDeque<Key>,
 }
 
-/// Remembers a connection that has more to read.
-fn note(outcome: ReadOutcome, key: Key, backlog: &mut Vec<Key>, congested: &mut Vec<Key>) {
-    match outcome {
-        ReadOutcome::More => backlog.push(key),
-        ReadOutcome::Congested => congested.push(key),
-        ReadOutcome::Drained | ReadOutcome::Gone => {}
+impl Unread {
+    /// Remembers a connection that was read, if it has more.
+    fn note(&mut self, outcome: ReadOutcome, key: Key, shard: &mut Shard<DataSocket>) {
+        match outcome {
+            ReadOutcome::More => self.backlog.push(key),
+            ReadOutcome::Congested => self.congested.push_back(key),
+            ReadOutcome::Drained | ReadOutcome::Gone => {}
+        }
+        if let Some(socket) = shard.socket_mut(key) {
+            socket.awaits_turn = matches!(outcome, ReadOutcome::More | ReadOutcome::Congested);
+        }
     }
 }
 

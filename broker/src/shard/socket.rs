@@ -7,31 +7,35 @@ use fanfare_engine::Socket;
 
 /// An established connection, out of tokio's hands.
 #[derive(Debug)]
-pub(crate) struct DataSocket(mio::net::TcpStream);
+pub(crate) struct DataSocket {
+    stream: mio::net::TcpStream,
+    /// Whether it will be read without waiting for an event.
+    pub(super) awaits_turn: bool,
+}
 
 impl DataSocket {
     pub(crate) fn new(stream: mio::net::TcpStream) -> Self {
-        Self(stream)
+        Self { stream, awaits_turn: false }
     }
 
     pub(crate) fn stream_mut(&mut self) -> &mut mio::net::TcpStream {
-        &mut self.0
+        &mut self.stream
     }
 }
 
 impl Read for DataSocket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
+        self.stream.read(buffer)
     }
 }
 
 impl Write for DataSocket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
+        self.stream.write(bytes)
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0.write_vectored(slices)
+        self.stream.write_vectored(slices)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -41,15 +45,15 @@ impl Write for DataSocket {
 
 impl Socket for DataSocket {
     fn shutdown_write(&mut self) -> io::Result<()> {
-        self.0.shutdown(Shutdown::Write)
+        self.stream.shutdown(Shutdown::Write)
     }
 
     fn unsent_bytes(&self) -> usize {
         // Fails only for a socket that is gone, and that has nothing unsent.
-        fanfare_kernel::unsent_bytes(&self.0).unwrap_or(0)
+        fanfare_kernel::unsent_bytes(&self.stream).unwrap_or(0)
     }
 
     fn peer(&self) -> Option<SocketAddr> {
-        self.0.peer_addr().ok()
+        self.stream.peer_addr().ok()
     }
 }

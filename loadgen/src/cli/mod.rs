@@ -14,9 +14,8 @@ use clap::{Parser, Subcommand};
 pub(crate) use load::{FanoutArgs, FloorArgs, IdleArgs, ReplayArgs};
 pub(crate) use recovery::{ResumeArgs, SlowArgs, StallArgs, StormArgs, WhenClosed};
 pub(crate) use shared::{AudienceArgs, GeneratorArgs, PayloadArgs, ServerArgs, TopicArgs};
-pub(crate) use values::Portion;
 
-use crate::{fanout, floor, idle, replay, resume, slow, worker};
+use crate::{fanout, floor, idle, replay, resume, slow, storm, worker};
 
 /// The run measured, but messages were lost, doubled or reordered, or connections were closed.
 const EXIT_FAULTS: u8 = 1;
@@ -72,7 +71,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Replay(args) => replay::run(&args),
         Command::Slow(args) => slow::run(&args),
         Command::Resume(args) => resume::run(&args),
-        Command::Storm(_) => Ok(true),
+        Command::Storm(args) => storm::run(&args),
         Command::Floor(args) => floor::run(args.listen)
             .map(|()| true)
             .map_err(|error| anyhow::anyhow!("the floor cannot serve on {}: {error}", args.listen)),

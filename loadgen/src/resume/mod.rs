@@ -121,8 +121,7 @@ fn round(
         receive_buffer_bytes: Some(args.stall.receive_buffer),
         ..witness_plan.clone()
     };
-    let publisher_plan =
-        Plan { shape: Shape { connections: 0, ..shape.clone() }, ..witness_plan.clone() };
+    let publisher_plan = Plan { shape: Shape { connections: 0, ..shape.clone() }, ..witness_plan };
     progress.phase(format!("{label}: connecting"));
     let (witness, reader) = (Tap::connect(&witness_plan)?, Tap::connect(&reader_plan)?);
     let mut session =

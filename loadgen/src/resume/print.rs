@@ -27,7 +27,7 @@ pub(super) fn print(document: &Document<Asked, Round>) {
     if round.held.outbox_bytes.is_none() {
         println!("  note: the broker did not tell what its outbox held; 64 KiB were allowed for");
     }
-    if round.held.unsent_bytes == 0 {
+    if round.held.unsent_bytes == 0 && round.closed.is_none() {
         println!("  note: the reader was not held up: the kernel took all; stall it for longer");
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::readers::{Habits, SlowFigures, SlowReaders};
 use crate::cli::SlowArgs;
 use crate::feed::{Steady, padding};
-use crate::memory::{Memory, MemoryWatch};
+use crate::memory::{self, Memory, MemoryWatch};
 use crate::plan::{Peer, Plan};
 use crate::progress::Progress;
 use crate::publisher::Publisher;
@@ -46,6 +46,8 @@ pub(super) struct Figures {
     /// Of those that do not; missing if there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slow: Option<SlowFigures>,
+    /// The server's memory before anybody connected.
+    pub before_bytes: Option<u64>,
     /// The server's memory during the load.
     pub memory: Option<Memory>,
     /// What the server counted during the load: growth of counters, and gauges at its end.
@@ -70,6 +72,7 @@ pub(super) fn measure(
     progress.phase(format!("{label}: filling the history"));
     fill(args, &plan)?;
     plan.first_sequence = args.fill;
+    let before_bytes = under_test.process.map(memory::settled_rss_bytes).transpose()?;
 
     progress.phase(format!("{label}: connecting"));
     let mut means = args.generator.means();
@@ -99,9 +102,11 @@ pub(super) fn measure(
     let totals = session.finish()?;
     let mut quick = Measurement::new(load.quick, connecting, &connect, &measured, &totals);
     quick.server_rss_bytes = memory.map(|memory| memory.end_bytes);
-    progress.phase(format!("{label}: the slow ones read again"));
+    if slow.is_some() {
+        progress.phase(format!("{label}: the slow ones read again"));
+    }
     let slow = slow.map(|slow| slow.finish(published, means.drain_timeout)).transpose()?;
-    Ok(Figures { quick, slow, memory, server_counts })
+    Ok(Figures { quick, slow, before_bytes, memory, server_counts })
 }
 
 /// Publishes what the topics' history holds, while nobody subscribes.
@@ -140,6 +145,19 @@ fn steady(args: &SlowArgs, rate: f64, messages: u64) -> Steady {
 }
 
 impl Figures {
+    /// Growth of the server's memory during the load, in bytes.
+    #[must_use]
+    pub(super) fn growth(&self) -> Option<u64> {
+        self.memory.map(|memory| memory.growth_bytes)
+    }
+
+    /// Growth from before anybody connected, in bytes.
+    #[must_use]
+    pub(super) fn growth_in_all(&self) -> Option<u64> {
+        let ends = self.before_bytes.zip(self.memory);
+        ends.map(|(before, memory)| memory.peak_bytes.saturating_sub(before))
+    }
+
     /// What went wrong. That slow readers are closed is no fault.
     #[must_use]
     pub(super) fn faults(&self) -> Faults {
@@ -159,6 +177,6 @@ impl Figures {
         let Some(counts) = &self.server_counts else { return false };
         let is_held = |name: &str| counts.get(name).is_some_and(|value| *value > 0.0);
         let closed = self.slow.as_ref().is_none_or(|slow| slow.closed > 0);
-        !closed && !is_held("outbox_bytes") && !is_held("messages_deferred_total")
+        !closed && !is_held("outbox_bytes") && !is_held("subscriptions_behind")
     }
 }

@@ -106,12 +106,11 @@ fn round(args: &SlowArgs, slow: u32, label: &str, progress: &mut Progress) -> Re
     let with = Load { slow, ..without };
     let without = load::measure(args, without, &format!("{label}, without"), progress)?;
     let with = load::measure(args, with, &format!("{label}, with"), progress)?;
-    let growth = |figures: &Figures| figures.memory.map(|memory| memory.growth_bytes as f64);
-    let growths = growth(&without).zip(growth(&with));
+    let growths = without.growth().zip(with.growth());
     Ok(Round {
         latency_ratio: LatencyRatio::of(&with.quick.response_us, &without.quick.response_us),
         growth_bytes_per_slow_reader: growths
-            .map(|(without, with)| (with - without) / f64::from(slow)),
+            .map(|(without, with)| (with as f64 - without as f64) / f64::from(slow)),
         without,
         with,
     })

@@ -20,6 +20,8 @@ pub(super) struct Round {
     /// Growth of the server's memory during the last load as a multiple of that during the first;
     /// missing with one load, or where memory was not measured.
     pub growth_ratio: Option<f64>,
+    /// The same of the growth from before anybody connected, which is all that they cost.
+    pub growth_in_all_ratio: Option<f64>,
 }
 
 impl rounds::Round for Round {
@@ -59,9 +61,12 @@ fn round(
         let label = format!("{label}, {}", humantime::format_duration(duration));
         loads.push(load::measure(args, load, &label, progress)?);
     }
-    let growth = |load: &Figures| load.memory.map(|memory| memory.growth_bytes);
-    let ends = loads.first().and_then(growth).zip(loads.last().and_then(growth));
-    let growth_ratio = ends.filter(|(first, _)| durations.len() > 1 && *first > 0);
-    let growth_ratio = growth_ratio.map(|(first, last)| last as f64 / first as f64);
-    Ok(Round { loads, growth_ratio })
+    let ratio = |growth: fn(&Figures) -> Option<u64>| {
+        let ends = loads.first().and_then(growth).zip(loads.last().and_then(growth));
+        let ends = ends.filter(|(first, _)| durations.len() > 1 && *first > 0);
+        ends.map(|(first, last)| last as f64 / first as f64)
+    };
+    let growth_ratio = ratio(Figures::growth);
+    let growth_in_all_ratio = ratio(Figures::growth_in_all);
+    Ok(Round { loads, growth_ratio, growth_in_all_ratio })
 }

@@ -67,12 +67,14 @@ pub(super) fn slow_only(document: &Document<Asked, only::Round>) {
     row("published", &|f| table::count(f.quick.published));
     common_rows(&mut row);
     row("growth per slow reader", &|f| {
-        let growth = f.memory.map(|memory| memory.growth_bytes as f64 / f64::from(asked.slow));
+        let growth = f.growth().map(|bytes| bytes as f64 / f64::from(asked.slow));
         table::or_dash(growth, |bytes| format!("{:.1} KiB", bytes / 1024.0))
     });
     print!("{lines}");
-    let ratio = table::or_dash(round.growth_ratio, |ratio| format!("{ratio:.3}"));
-    println!("\n  growth of the last as a multiple of the first: {ratio}");
+    let ratio = |ratio| table::or_dash(ratio, |ratio: f64| format!("{ratio:.3}"));
+    println!("\n  the last as a multiple of the first:");
+    println!("    growth to the peak: {}", ratio(round.growth_ratio));
+    println!("    growth from before anybody connected: {}", ratio(round.growth_in_all_ratio));
     if let Some(last) = round.loads.last() {
         fate(asked, last);
     }
@@ -103,14 +105,21 @@ fn duration(asked: &Asked, at: usize) -> Duration {
     Duration::from_secs_f64(asked.durations_seconds.get(at).copied().unwrap_or_default())
 }
 
+/// Adds a row: its label, and the figure of each column.
+type AddRow<'a> = dyn FnMut(&str, &dyn Fn(&Figures) -> String) + 'a;
+
 /// Rows that stand in both tables.
-fn common_rows(row: &mut dyn FnMut(&str, &dyn Fn(&Figures) -> String)) {
+fn common_rows(row: &mut AddRow<'_>) {
     let memory = |pick: fn(Memory) -> u64| {
         move |f: &Figures| table::or_dash(f.memory.map(pick), table::bytes)
     };
-    row("server memory at the start", &memory(|memory| memory.start_bytes));
+    row("server memory before anybody connected", &|f| {
+        table::or_dash(f.before_bytes, table::bytes)
+    });
+    row("  at the start of the load", &memory(|memory| memory.start_bytes));
     row("  at its peak", &memory(|memory| memory.peak_bytes));
-    row("  growth to the peak", &memory(|memory| memory.growth_bytes));
+    row("  growth from the start to the peak", &memory(|memory| memory.growth_bytes));
+    row("  growth from before to the peak", &|f| table::or_dash(f.growth_in_all(), table::bytes));
     row("  at the end", &memory(|memory| memory.end_bytes));
     row("server cores busy", &|f| table::or_dash(f.quick.server_cores, table::cores));
     row("  waited for", &|f| table::or_dash(f.quick.server_cores_waited_for, table::cores));
@@ -124,8 +133,8 @@ fn common_rows(row: &mut dyn FnMut(&str, &dyn Fn(&Figures) -> String)) {
             table::or_dash(value, |value| table::count(value as u64))
         }
     };
-    row("messages deferred, by its own count", &counted("messages_deferred_total"));
     row("bytes in its outboxes at the end", &counted("outbox_bytes"));
+    row("subscriptions behind at the end", &counted("subscriptions_behind"));
 }
 
 /// What became of the slow readers.

@@ -5,9 +5,8 @@
 //! their not reading counts against them; such a pong also finds out that the server has closed
 //! the connection. Owns their connections and coming back; what they got is the receiver's.
 
-use std::collections::HashMap;
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::sync::mpsc::{self, RecvTimeoutError, TryRecvError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -20,10 +19,11 @@ use socket2::SockRef;
 use crate::cli::{StallArgs, WhenClosed};
 use crate::connect::ConnectReport;
 use crate::frame;
-use crate::opening::{ConnectError, Opening, SILENCE_MAX};
+use crate::opening::{ConnectError, SILENCE_MAX};
+use crate::openings::Openings;
 use crate::plan::{Plan, Share};
-use crate::receiver::{Counters, Extent, Receiver};
-use crate::record::Totals;
+use crate::receiver::{Extent, Receiver};
+use crate::record::{Record, Totals};
 
 /// How often a stalled reader shows that it lives.
 const PONG_INTERVAL: Duration = Duration::from_secs(2);
@@ -107,16 +107,15 @@ impl SlowReaders {
     /// If one of them does not become live.
     pub(crate) fn connect(plan: Plan, habits: Habits) -> Result<Self> {
         let share = Share { first: 0, count: plan.shape.connections, source: None };
-        let counters = Arc::new(Counters::default());
-        let (receiver, report) = Receiver::open(&plan, share, counters, None)?;
+        let (receiver, report) = Receiver::open(&plan, share, &AtomicU32::new(0), None)?;
         if report.failed > 0 {
             bail!("{} of {} slow readers failed: {}", report.failed, share.count, why(&report));
         }
         let (orders, taken) = mpsc::channel();
         let (sender, stalled) = mpsc::channel();
         let figures = SlowFigures { readers: share.count, ..SlowFigures::default() };
-        let opening = HashMap::new();
-        let readers = Readers { receiver, plan, share, habits, opening, figures };
+        let openings = Openings::default();
+        let readers = Readers { receiver, plan, share, habits, openings, figures };
         let thread = std::thread::spawn(move || readers.run(&taken, &sender));
         Ok(Self { orders, stalled, thread })
     }
@@ -152,12 +151,12 @@ fn why(report: &ConnectReport) -> &str {
 
 /// The thread's own end.
 struct Readers {
-    receiver: Receiver,
+    receiver: Receiver<Record>,
     plan: Plan,
     share: Share,
     habits: Habits,
     /// Those on their way back.
-    opening: HashMap<usize, Opening>,
+    openings: Openings,
     figures: SlowFigures,
 }
 
@@ -167,7 +166,7 @@ impl Readers {
         orders: &mpsc::Receiver<Order>,
         stalled: &mpsc::Sender<()>,
     ) -> Result<SlowFigures> {
-        self.receiver.record.set_measuring(true);
+        self.receiver.sink.set_measuring(true);
         if !matches!(self.read_until_told(orders)?, Some(Order::Stall)) {
             bail!("the slow readers were not told to stall");
         }
@@ -178,7 +177,7 @@ impl Readers {
             bail!("the slow readers were not released");
         };
         self.read_the_rest(&published, drain_timeout)?;
-        Ok(self.figures.with(self.receiver.record.finish(&published)))
+        Ok(self.figures.with(self.receiver.sink.finish(&published)))
     }
 
     fn read_until_told(&mut self, orders: &mpsc::Receiver<Order>) -> Result<Option<Order>> {
@@ -208,7 +207,7 @@ impl Readers {
         self.poll(&mut events, patience)?;
         for event in &events {
             let place = event.token().0;
-            if self.opening.contains_key(&place) {
+            if self.openings.contains(place) {
                 self.advance(place);
             } else if event.is_readable() {
                 self.read(place, Extent::of(event));
@@ -221,7 +220,7 @@ impl Readers {
     fn read(&mut self, place: usize, extent: Extent) {
         self.receiver.read(place, extent);
         if self.receiver.stream(place).is_none() {
-            self.receiver.record.abandon(place);
+            self.receiver.sink.abandon(place);
         }
     }
 
@@ -269,7 +268,7 @@ impl Readers {
     /// What an edge means to a reader that does not read.
     fn look(&mut self, event: &mio::event::Event) {
         let place = event.token().0;
-        if self.opening.contains_key(&place) {
+        if self.openings.contains(place) {
             self.advance(place);
         } else if event.is_read_closed() || event.is_error() {
             self.closed(place);
@@ -285,23 +284,21 @@ impl Readers {
     }
 
     fn open(&mut self, place: usize) {
-        let number = self.share.first + place as u32;
         let poll = &self.receiver.poll;
-        match Opening::start(&self.plan, self.share, (number, &[]), place, poll) {
-            Ok(opening) => drop(self.opening.insert(place, opening)),
-            Err(error) => self.not_opened(&error),
+        if let Err(error) = self.openings.start(&self.plan, self.share, (place, &[]), poll) {
+            self.not_opened(&error);
         }
     }
 
     fn advance(&mut self, place: usize) {
-        let Some(mut opening) = self.opening.remove(&place) else { return };
-        match opening.advance() {
-            Ok(false) => drop(self.opening.insert(place, opening)),
-            Ok(true) => {
-                self.receiver.replace(place, opening.into_live().0);
+        match self.openings.advance(place) {
+            Some(Ok(arrived)) => {
+                self.receiver.sink.restart(place);
+                self.receiver.replace(place, arrived.live);
                 self.figures.returned += 1;
             }
-            Err(error) => self.not_opened(&error),
+            Some(Err(error)) => self.not_opened(&error),
+            None => {}
         }
     }
 
@@ -312,10 +309,7 @@ impl Readers {
     }
 
     fn give_up_silent(&mut self) {
-        let is_silent = |opening: &Opening| {
-            crate::stamp::now_ns() - opening.started_ns > SILENCE_MAX.as_nanos() as u64
-        };
-        let silent = self.opening.extract_if(|_, opening| is_silent(opening)).count();
+        let silent = self.openings.give_up(SILENCE_MAX).len();
         (0..silent).for_each(|_| self.not_opened(&ConnectError::Silent));
     }
 
@@ -346,7 +340,7 @@ impl Readers {
         }
         (0..self.receiver.len()).for_each(|place| self.read(place, Extent::ToTheEnd));
         let mut moved = Instant::now();
-        while moved.elapsed() < drain_timeout && !self.receiver.record.is_complete(published) {
+        while moved.elapsed() < drain_timeout && !self.receiver.sink.is_complete(published) {
             if self.read_what_comes(POLL_MAX)? {
                 moved = Instant::now();
             }

@@ -82,6 +82,7 @@ fn shards_and_a_publisher(shards: usize) {
                 slow.wire.pipe().capacity = waiting + 1;
                 turn(&mut shard, 1);
                 let late = Client::subscribe(&mut shard);
+                turn(&mut shard, 1);
                 slow.wire.pipe().capacity = usize::MAX;
                 shard.handle_writable(slow.key, NOW);
                 turn(&mut shard, 1);
@@ -114,4 +115,9 @@ fn subscribers_notice_a_push_outside_of_the_topics_lock() {
 #[test]
 fn subscribers_notice_a_head_read_before_the_join() {
     check_finds(Fault::ReadHeadBeforeJoin, "came", || shards_and_a_publisher(1));
+}
+
+#[test]
+fn subscribers_notice_mail_that_comes_again_after_they_caught_up() {
+    check_finds(Fault::ForgetMailAfterCatchUp, "came", || shards_and_a_publisher(1));
 }

@@ -140,7 +140,7 @@ fn joins_while_retiring() {
         [(); 2].map(|()| publish(table, &counters, "other"))
     });
     let subscriber = spawn(&table, |table| {
-        let joined = join(&table, 0).unwrap();
+        let joined = join(table, 0).unwrap();
         let own = publish(table, &ShardCounters::default(), "own");
         (joined.topic.epoch(), joined.head, own)
     });
@@ -172,7 +172,7 @@ fn joining_a_retired_topic_is_found() {
 fn publishes_while_retiring() {
     let table = table(1, 10);
     let visitor = spawn(&table, |table| {
-        let joined = join(&table, 0).unwrap();
+        let joined = join(table, 0).unwrap();
         table.leave(&joined.topic, 0, 0, false);
     });
     let published = publish(&table, &ShardCounters::default(), "x");

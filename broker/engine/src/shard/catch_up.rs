@@ -9,9 +9,9 @@ use smallvec::SmallVec;
 
 use super::behind::Behind;
 use super::connection::{Phase, SLICES_MAX};
-use super::write::is_temporary;
 use super::{Key, Shard, Socket};
-use crate::outbox::Outbox;
+use crate::fault::{Fault, planted};
+use crate::outbox::{Outbox, Renewals};
 use crate::sdk_frame::sdk_frame;
 use crate::time::Now;
 use crate::topics::{CatchUp, Topic, WireForm};
@@ -88,7 +88,7 @@ impl<S: Socket> Shard<S> {
 
     /// Queues what a subscription of mode `all` has missed.
     fn queue_missed(&mut self, key: Key, local: u32, topic: &Arc<Topic>, step: &CatchUp, now: Now) {
-        if let Some((from, to)) = step.missed {
+        if let Some((from, to)) = step.missed.filter(|_| !planted(Fault::HideGap)) {
             self.tell_gap(key, topic, from, to, now);
         }
         let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
@@ -114,7 +114,14 @@ impl<S: Socket> Shard<S> {
         let written = write_frames(&mut connection.socket, &batch);
         let mut left = match written {
             Ok(written) => written,
-            Err(error) if is_temporary(&error) => return CaughtUp::Blocked,
+            Err(error) if is_temporary(&error) => {
+                if let Some(first) = batch.first() {
+                    self.turn_back(key, first.local);
+                }
+                // No event follows an interrupted write: the socket may well take bytes now.
+                let is_full = error.kind() == io::ErrorKind::WouldBlock;
+                return if is_full { CaughtUp::Blocked } else { CaughtUp::Partly };
+            }
             Err(_) => {
                 self.end(key);
                 return CaughtUp::Lost;
@@ -173,9 +180,56 @@ impl<S: Socket> Shard<S> {
         let Some(local_topic) = self.locals.get_mut(local) else { return };
         // The next ping may tell the head again, which it could not while this was owed.
         local_topic.changed_ms = now.ms();
-        if step.has_older_mail || local_topic.holds_any() {
+        let has_older = step.has_older_mail || local_topic.holds_any();
+        if has_older && !planted(Fault::ForgetMailAfterCatchUp) {
             self.locals.skip_up_to(local, key, step.up_to);
         }
+    }
+
+    /// Puts newer messages in the place of those that wait and are not begun, where the topic is
+    /// owed by now: a reader of mode `latest` that goes on gets nothing older than its socket held.
+    /// In their place, because pings behind them tell how far the connection has come.
+    pub(super) fn renew_waiting(&mut self, key: Key, now: Now) {
+        if self.connections.get(key.0 as usize).is_none_or(|c| c.behind().is_none()) {
+            return;
+        }
+        // As in a catch-up.
+        self.stage_pending(key, now);
+        let (mut newest, steps) = self.renewals(key);
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        if newest.is_empty() || connection.phase == Phase::Closing {
+            return;
+        }
+        let mut replaced = 0;
+        let renew = |outbox: &mut Outbox| replaced = outbox.renew(&mut newest);
+        connection.change_outbox(&self.marks, &self.counters, renew);
+        connection.extras_mut().merged += replaced;
+        self.counters.messages_merged.add(replaced);
+        for (local, step) in steps {
+            self.count_merged(key, local, &step);
+            self.note_served(key, local, &step, now);
+        }
+    }
+
+    /// The newest frames of the topics that a connection is owed while an older message of them
+    /// waits and is not begun. Where the newest is not kept, what waits is the newest there is.
+    fn renewals(&self, key: Key) -> (Renewals, Vec<(u32, CatchUp)>) {
+        let (mut newest, mut steps) = (Renewals::new(), Vec::new());
+        let Some(connection) = self.connections.get(key.0 as usize) else {
+            return (newest, steps);
+        };
+        let topics = connection.outbox().into_iter().flat_map(Outbox::replaceable_topics);
+        for local in topics {
+            let owed = connection.behind().and_then(|behind| behind.get(local));
+            let Some(after) = owed.filter(|_| !newest.contains_key(&local)) else { continue };
+            let Some((topic, Mode::Latest)) = self.owed(key, local) else { continue };
+            let step = self.topics.catch_up(&topic, self.index, Mode::Latest, after, 0);
+            if let Some(message) = step.messages.last() {
+                newest.insert(local, Some(message.frame(connection.form).clone()));
+                steps.push((local, step));
+            }
+        }
+        (newest, steps)
     }
 
     /// Counts what a subscription of mode `latest` was spared.
@@ -214,4 +268,8 @@ fn write_frames(socket: &mut impl Socket, batch: &[Newest]) -> io::Result<usize>
     let slices: SmallVec<[IoSlice<'_>; SLICES_MAX]> =
         frames.map(|frame| IoSlice::new(frame)).collect();
     if slices.is_empty() { Ok(0) } else { socket.write_vectored(&slices) }
+}
+
+fn is_temporary(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

@@ -11,6 +11,7 @@ use super::fanout::{OutgoingFrame, Pending};
 use super::marks::Marks;
 use super::tier::Tier;
 use crate::counters::ShardCounters;
+use crate::fault::{Fault, planted};
 use crate::outbox::Outbox;
 use crate::time::Now;
 use crate::topics::{MemberName, WireForm};
@@ -243,12 +244,15 @@ impl<S> Connection<S> {
         let Some(offset) = frame.offset else {
             return if self.is_lagging { Admission::Leave } else { Admission::Queue };
         };
-        if self.behind.as_deref().is_some_and(|behind| behind.get(frame.local).is_some()) {
+        let is_owed = self.behind.as_deref().is_some_and(|b| b.get(frame.local).is_some());
+        if is_owed && !planted(Fault::QueueWhatIsOwed) {
             return Admission::Owed;
         }
+        let is_lagging = self.is_lagging && !planted(Fault::IgnoreHighWater);
+        let served = offset - u64::from(!planted(Fault::DeferOneLate));
         match terms {
-            Some(terms) if terms.mode == Mode::Latest => Admission::Defer(offset - 1),
-            Some(terms) if self.is_lagging && !terms.disconnects => Admission::Defer(offset - 1),
+            Some(terms) if terms.mode == Mode::Latest => Admission::Defer(served),
+            Some(terms) if is_lagging && !terms.disconnects => Admission::Defer(served),
             _ => Admission::Queue,
         }
     }

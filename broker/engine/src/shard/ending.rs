@@ -6,6 +6,7 @@ use fanfare_protocol::{CloseCode, Drain, Event};
 use super::connection::Phase;
 use super::fanout::Pending;
 use super::{Key, ReadOutcome, Shard, Socket};
+use crate::fault::{Fault, planted};
 use crate::outbox::Outbox;
 use crate::sdk_frame::sdk_frame;
 use crate::time::Now;
@@ -21,6 +22,8 @@ impl<S: Socket> Shard<S> {
         for key in keys {
             if let Some(WireForm::Sdk(codec)) = self.form(key) {
                 self.send(key, sdk_frame(codec, 48, |out| drain.encode(codec, out)), now);
+                // Or the connection would look blocked to what is still to come before the end.
+                self.flush_outbox(key, now);
             }
             self.close(key, CloseCode::SERVICE_RESTART, "the broker restarts; come back", now);
         }
@@ -39,7 +42,7 @@ impl<S: Socket> Shard<S> {
         if !self.is_live(key) {
             return;
         }
-        if code != Some(CloseCode::SLOW_CONSUMER) {
+        if code != Some(CloseCode::SLOW_CONSUMER) && !planted(Fault::CloseEarly) {
             // What was published before the end, by this connection too, comes before the end.
             self.drain_mailbox(usize::MAX, now);
             self.stage_pending(key, now);
@@ -69,7 +72,9 @@ impl<S: Socket> Shard<S> {
         self.leave_all(key);
         if let Some(mut connection) = self.connections.try_remove(key.0 as usize) {
             connection.change_outbox(&self.marks, &self.counters, |outbox| {
-                *outbox = Outbox::default();
+                if !planted(Fault::LeakOutboxBytes) {
+                    *outbox = Outbox::default();
+                }
             });
             self.counters.unfinished_bytes.sub(connection.decoder.buffered_bytes() as u64);
             if connection.phase != Phase::Closing {

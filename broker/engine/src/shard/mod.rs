@@ -5,6 +5,8 @@
 //! mail, and lends the shard its turn to write. Shared with others are only the topic table, the
 //! mailbox and the counters.
 
+#[cfg(any(test, feature = "simulator"))]
+mod audit;
 mod behind;
 mod catch_up;
 mod connection;

@@ -121,6 +121,8 @@ impl<S: Socket> Shard<S> {
         now: Now,
     ) -> Result<ReplyBody, ErrorReply> {
         let filter = filter(&subscribe.topic)?;
+        // What is marked goes out first: a connection that is owed something counts as waiting.
+        self.stage_pending(key, now);
         if self.place_of(key, &filter).is_some() {
             let message = format!("this connection subscribes to {filter} already");
             return Err(ErrorReply::new(ErrorCode::AlreadySubscribed, message));
@@ -151,15 +153,16 @@ impl<S: Socket> Shard<S> {
         now: Now,
     ) -> Result<ReplyBody, ErrorReply> {
         let filter = filter(&unsubscribe.topic)?;
+        // What is marked already still belongs before the reply. It may be too much for the
+        // connection, which has no subscriptions then.
+        self.stage_pending(key, now);
         let Some(place) = self.place_of(key, &filter) else {
             let message = format!("this connection does not subscribe to {filter}");
             return Err(ErrorReply::new(ErrorCode::NotSubscribed, message));
         };
-        // What is marked already still belongs before the reply.
-        self.stage_pending(key, now);
         match filter {
-            Filter::Topic(_) => self.leave(key, place),
-            Filter::Pattern(_) => self.leave_pattern(key, place),
+            Filter::Topic(_) => self.end_subscription(key, place, now),
+            Filter::Pattern(_) => self.end_pattern(key, place, now),
         }
         Ok(ReplyBody::Unsubscribe(Unsubscribed {}))
     }
@@ -194,9 +197,10 @@ impl<S: Socket> Shard<S> {
         &mut self,
         key: Key,
     ) -> Result<&mut super::connection::Connection<S>, ErrorReply> {
-        // A command of a connection that is gone: its reply goes nowhere.
+        // A command of a connection that is gone, or closing: its reply goes nowhere.
         self.connections
             .get_mut(key.0 as usize)
+            .filter(|connection| connection.phase != Phase::Closing)
             .ok_or_else(|| ErrorReply::new(ErrorCode::Unavailable, "the connection is gone"))
     }
 }

@@ -8,6 +8,7 @@ use super::connection::Through;
 use super::fanout::OutgoingFrame;
 use super::tier::Tier;
 use super::{Shard, Socket};
+use crate::fault::{Fault, planted};
 use crate::mailbox::Mail;
 use crate::time::Now;
 use crate::topics::{Message, PresenceUpdate, Topic, WireForm};
@@ -18,6 +19,9 @@ impl<S: Socket> Shard<S> {
         for _ in 0..messages_max {
             if !self.fanout.has_room() {
                 return;
+            }
+            if planted(Fault::ForgetMailEarly) {
+                self.locals.forget_fresh();
             }
             match self.mailbox().pop() {
                 None => return self.locals.forget_fresh(),

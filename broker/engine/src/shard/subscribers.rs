@@ -11,8 +11,8 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use super::Key;
-use super::tier::{Lists, TierStates};
-use crate::topics::{PatternTree, Topic};
+use super::tier::{Lists, Tier, TierStates};
+use crate::topics::{Message, PatternTree, Topic};
 
 /// All topics and patterns with subscribers on this shard.
 #[derive(Debug, Default)]
@@ -170,6 +170,32 @@ impl LocalTopics {
         *known = offset.max(*known);
     }
 
+    /// Panics unless topics and patterns know each other.
+    #[cfg(any(test, feature = "simulator"))]
+    pub(super) fn audit(&self) {
+        assert_eq!(self.topics.len(), self.by_id.len(), "topics by id");
+        for (local, topic) in &self.topics {
+            assert_eq!(self.find(topic.topic.id), Some(local as u32), "a topic by its id");
+            assert!(topic.has_named() || !topic.patterns.is_empty(), "a topic that nobody wants");
+            let knows =
+                |place: &u32| self.patterns[*place as usize].topics.contains(&(local as u32));
+            assert!(topic.patterns.iter().all(knows), "a pattern knows what it matches");
+        }
+        for (place, pattern) in &self.patterns {
+            assert!(!pattern.lists.is_empty(), "a pattern that nobody wants");
+            assert_eq!(self.find_pattern(&pattern.pattern), Some(place as u32));
+            let knows =
+                |local: &u32| self.topics[*local as usize].patterns.contains(&(place as u32));
+            assert!(pattern.topics.iter().all(knows), "a topic knows its patterns");
+        }
+    }
+
+    /// Whether some mail may not be for everyone.
+    #[cfg(any(test, feature = "simulator"))]
+    pub(super) fn has_fresh(&self) -> bool {
+        self.topics.iter().any(|(_, topic)| !topic.fresh.is_empty())
+    }
+
     /// To be called when the mailbox is empty: whatever comes from now on is for everyone, unless
     /// a tier still holds something back.
     pub(super) fn forget_fresh(&mut self) {
@@ -203,6 +229,19 @@ impl LocalTopic {
     /// Whether messages up to `offset` may still come later than from the ring.
     pub(super) fn holds_any(&self) -> bool {
         self.tiers.as_deref().is_some_and(TierStates::hold_any)
+    }
+
+    /// The offset up to which a subscriber in this tier, who is not behind, has what it is to get.
+    pub(super) fn served(&self, key: Key, tier: Tier) -> u64 {
+        let held = self.tiers.as_deref().and_then(|tiers| tiers.held(tier));
+        let joined_at = self.fresh.get(&key).copied().unwrap_or(0);
+        held.map_or(self.newest, |(_, after)| after).max(joined_at)
+    }
+
+    /// The message that this tier holds back from a subscriber.
+    pub(super) fn held_from(&self, key: Key, tier: Tier) -> Option<&Arc<Message>> {
+        let (held, _) = self.tiers.as_deref()?.held(tier)?;
+        Some(held).filter(|held| self.includes(key, held.offset()))
     }
 
     /// Whether the message at `offset` is for this subscriber.

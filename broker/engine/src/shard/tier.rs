@@ -105,16 +105,24 @@ pub(super) struct TierState {
     waits: bool,
     /// The newest message that came while it waited.
     held: Option<Arc<Message>>,
+    /// The offset before the first message that came while it waited.
+    held_after: u64,
     /// The newest message that was sent.
     pub(super) sent_offset: u64,
-    /// When it was sent.
+    /// When it was sent, or since when the next ping is to tell it again.
     pub(super) sent_ms: u64,
 }
 
 impl TierStates {
     /// Whether some tier holds a message back.
     pub(super) fn hold_any(&self) -> bool {
-        self.0.iter().any(|state| state.held.is_some())
+        self.0.iter().any(TierState::holds)
+    }
+
+    /// What a tier holds back, if anything, and the offset after which it has sent nothing.
+    pub(super) fn held(&self, tier: Tier) -> Option<(&Arc<Message>, u64)> {
+        let state = self.get(tier)?;
+        Some((state.held.as_ref()?, state.held_after))
     }
 
     pub(super) fn get(&self, tier: Tier) -> Option<&TierState> {
@@ -125,6 +133,9 @@ impl TierStates {
     pub(super) fn admit(&mut self, tier: Tier, message: &Arc<Message>, now_ms: u64) -> bool {
         let Some(state) = tier.place().map(|place| &mut self.0[place]) else { return true };
         if state.waits {
+            if state.held.is_none() {
+                state.held_after = message.offset() - 1;
+            }
             state.held = Some(message.clone());
             return false;
         }
@@ -143,6 +154,11 @@ impl TierStates {
 }
 
 impl TierState {
+    /// Whether it holds a message back.
+    pub(super) fn holds(&self) -> bool {
+        self.held.is_some()
+    }
+
     fn send(&mut self, offset: u64, now_ms: u64) {
         self.waits = true;
         self.sent_offset = offset;

@@ -182,7 +182,8 @@ impl<S: Socket> Shard<S> {
                 // Told with the first ping after it has caught up.
                 (Some(_), _) if terms.mode == Mode::Latest => continue,
                 (Some(after), _) => (after, topic.changed_ms),
-                (None, Some(tier)) => (tier.sent_offset, tier.sent_ms),
+                (None, Some(tier)) if tier.holds() => (tier.sent_offset, tier.sent_ms),
+                (None, Some(tier)) => (topic.newest, topic.changed_ms.max(tier.sent_ms)),
                 (None, None) => (topic.newest, topic.changed_ms),
             };
             if offset > 0 && changed_ms >= since_ms {

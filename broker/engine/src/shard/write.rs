@@ -3,11 +3,12 @@
 use std::io;
 
 use bytes::Bytes;
-use fanfare_protocol::CloseCode;
+use fanfare_protocol::{CloseCode, Mode};
 
 use super::catch_up::CaughtUp;
-use super::connection::{Admission, Phase};
+use super::connection::{Admission, Phase, Terms};
 use super::{Key, Shard, Socket};
+use crate::fault::{Fault, planted};
 use crate::outbox::Outbox;
 use crate::time::Now;
 
@@ -35,7 +36,7 @@ impl<S: Socket> Shard<S> {
             let Some(key) = self.fanout.next() else { break };
             self.flush_pending(key, turn == 0, now);
         }
-        if self.fanout.reset_if_served() {
+        if self.fanout.reset_if_served() && !planted(Fault::KeepStaleBatch) {
             self.writer.corked.clear();
         }
         !self.fanout.is_empty()
@@ -51,7 +52,7 @@ impl<S: Socket> Shard<S> {
             self.counters.delivery_us.record(waited_us);
         }
         if connection.is_waiting() {
-            return self.queue_list(key, 0, true, now);
+            return self.queue_list(key, 0, now);
         }
         let total: usize = match self.writer.list[..] {
             [only] => self.fanout.frame(only).bytes.len(),
@@ -63,7 +64,7 @@ impl<S: Socket> Shard<S> {
             self.writer.cork(&self.fanout);
             connection.socket.write(&self.writer.cork)
         } else {
-            Ok(0)
+            return self.write_in_parts(key, now);
         };
         self.counters.writes.add(1);
         match written {
@@ -73,24 +74,55 @@ impl<S: Socket> Shard<S> {
             }
             Ok(n) => {
                 self.counters.bytes_out.add(n as u64);
-                // Too much for one copy is no sign of a slow reader: nothing was tried yet.
-                let is_blocked = total <= CORK_BYTES_MAX;
-                self.queue_list(key, n, is_blocked, now);
+                self.queue_list(key, n, now);
                 self.flush_outbox(key, now);
             }
-            Err(e) if is_temporary(&e) => {
-                self.queue_list(key, 0, true, now);
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                self.queue_list(key, 0, now);
                 self.watch(key, now);
             }
+            // No event will say that the socket takes bytes: it may well do so now.
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => self.write_in_parts(key, now),
             Err(_) => {
                 self.end(key);
             }
         }
     }
 
+    /// Writes the frames of `writer.list` through the outbox, no more at a time than may wait
+    /// there: that they are many is no sign of a slow reader, but it may turn out to be one.
+    fn write_in_parts(&mut self, key: Key, now: Now) {
+        let mut taken = 0;
+        while let Some(&index) = self.writer.list.get(taken) {
+            taken += 1;
+            let frame = self.fanout.frame(index);
+            let (local, bytes) = (frame.local, frame.bytes.clone());
+            let is_latest = frame.offset.is_some()
+                && self.terms(key, local).is_some_and(|terms| terms.mode == Mode::Latest);
+            let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+            let replaceable = is_latest.then_some(local);
+            let queue = |outbox: &mut Outbox| outbox.push_message(bytes, replaceable, now.ms());
+            connection.change_outbox(&self.marks, &self.counters, queue);
+            self.counters.messages_out.add(1);
+            let is_full = connection.outbox_bytes() >= self.marks.high_bytes;
+            if is_full && !self.write_outbox(key, now) {
+                self.writer.list.drain(..taken);
+                return self.queue_list(key, 0, now);
+            }
+        }
+        self.flush_outbox(key, now);
+    }
+
+    /// The terms on which a connection gets the messages of a topic.
+    fn terms(&self, key: Key, local: u32) -> Option<Terms> {
+        let patterns = &self.locals.get(local)?.patterns;
+        let (_, terms) = self.connections.get(key.0 as usize)?.through(local, patterns)?;
+        Some(terms)
+    }
+
     /// Queues the frames of `writer.list` without the `written` bytes that are out already, or
-    /// notes that they are owed. `is_blocked`: the socket takes nothing, so modes decide.
-    fn queue_list(&mut self, key: Key, mut written: usize, is_blocked: bool, now: Now) {
+    /// notes that they are owed: the socket takes nothing now, so modes decide.
+    fn queue_list(&mut self, key: Key, mut written: usize, now: Now) {
         let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
         if connection.phase == Phase::Closing {
             return;
@@ -106,14 +138,6 @@ impl<S: Socket> Shard<S> {
                     connection.change_outbox(marks, counters, queue);
                 }
                 written = written.saturating_sub(frame.bytes.len());
-                counters.messages_out.add(1);
-                continue;
-            }
-            if !is_blocked {
-                // Bounded by what one fan-out may mark, and written right after.
-                let bytes = frame.bytes.clone();
-                let queue = |outbox: &mut Outbox| outbox.push(bytes, now_ms);
-                connection.change_outbox(marks, counters, queue);
                 counters.messages_out.add(1);
                 continue;
             }
@@ -146,14 +170,12 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    /// Moves frames that are marked for a connection into its outbox, so that what is sent next
-    /// comes after them.
+    /// Writes or queues frames that are marked for a connection, so that what is sent next comes
+    /// after them. The connection may be gone then.
     pub(super) fn stage_pending(&mut self, key: Key, now: Now) {
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
-        if !connection.pending.is_empty() {
-            let is_blocked = connection.is_waiting();
-            self.fanout.take(&mut connection.pending, &mut self.writer.list);
-            self.queue_list(key, 0, is_blocked, now);
+        let connection = self.connections.get(key.0 as usize);
+        if connection.is_some_and(|connection| !connection.pending.is_empty()) {
+            self.flush_pending(key, false, now);
         }
     }
 
@@ -172,6 +194,7 @@ impl<S: Socket> Shard<S> {
     /// Writes what waits for a connection, and then what it is owed, until there is nothing more
     /// or the socket takes no more.
     pub(super) fn flush_outbox(&mut self, key: Key, now: Now) {
+        self.renew_waiting(key, now);
         while self.write_outbox(key, now) {
             match self.catch_up(key, now) {
                 CaughtUp::Partly => {}
@@ -241,13 +264,12 @@ impl Writer {
             return;
         }
         self.cork.clear();
+        if planted(Fault::ShuffleBatch) {
+            self.list.reverse();
+        }
         for &frame in &self.list {
             self.cork.extend_from_slice(&fanout.frame(frame).bytes);
         }
         self.corked.clone_from(&self.list);
     }
-}
-
-pub(super) fn is_temporary(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

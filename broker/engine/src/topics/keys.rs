@@ -58,6 +58,14 @@ impl RecentKeys {
         before - self.bytes
     }
 
+    /// Panics unless the keys have the bytes that are counted; how many they are.
+    #[cfg(any(test, feature = "simulator"))]
+    pub(super) fn audit(&self) -> usize {
+        let bytes: usize = self.by_age.iter().map(|(_, key)| key.len() + KEY_OVERHEAD_BYTES).sum();
+        assert_eq!((self.bytes, self.by_age.len()), (bytes, self.offsets.len()), "recent keys");
+        bytes
+    }
+
     fn forget_oldest(&mut self) {
         if let Some((_, key)) = self.by_age.pop_front() {
             self.bytes -= key.len() + KEY_OVERHEAD_BYTES;

@@ -2,6 +2,8 @@
 //!
 //! Knows shards only as mailboxes; which connection subscribes is the shards' own business.
 
+#[cfg(any(test, feature = "simulator"))]
+mod audit;
 mod epoch;
 mod history;
 mod interest;

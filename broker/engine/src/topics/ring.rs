@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::message::Message;
+use crate::fault::{Fault, planted};
 use crate::namespace::NamespaceOptions;
 use crate::time::Now;
 
@@ -52,32 +53,41 @@ impl Ring {
     }
 
     /// Keeps `message` and drops what the namespace no longer allows; the change in kept bytes.
-    /// `room_bytes`: what the node's budget still has.
+    /// `fewest`: so many stay whatever the namespace says. `room_bytes`: what the node's budget
+    /// still has.
     pub(super) fn keep(
         &mut self,
         message: Arc<Message>,
         options: &NamespaceOptions,
+        fewest: usize,
         room_bytes: usize,
     ) -> isize {
         let before = self.bytes;
         self.bytes += cost(&message);
         self.messages.push_back(message);
-        let fewest = usize::from(options.latest);
-        let budget = room_bytes.saturating_add(before);
-        while self.len() > options.history_messages.max(fewest)
-            || (self.bytes > options.history_bytes && self.len() > fewest)
-            || self.bytes > budget
-        {
+        self.trim(options, fewest);
+        while self.bytes > room_bytes.saturating_add(before) {
             self.drop_oldest();
         }
         self.bytes as isize - before as isize
     }
 
-    /// Drops messages older than the namespace allows; the bytes that were freed.
-    pub(super) fn expire(&mut self, options: &NamespaceOptions, now: Now) -> usize {
+    /// Drops what is over the namespace's number and bytes, down to `fewest`; the bytes that were
+    /// freed.
+    pub(super) fn trim(&mut self, options: &NamespaceOptions, fewest: usize) -> usize {
+        let before = self.bytes;
+        while self.len() > fewest
+            && (self.len() > options.history_messages || self.bytes > options.history_bytes)
+        {
+            self.drop_oldest();
+        }
+        before - self.bytes
+    }
+
+    /// Drops messages older than the namespace allows, down to `fewest`; the bytes that were freed.
+    pub(super) fn expire(&mut self, options: &NamespaceOptions, fewest: usize, now: Now) -> usize {
         let before = self.bytes;
         let oldest_ms = now.ms().saturating_sub(options.history_age_ms);
-        let fewest = usize::from(options.latest);
         while self.len() > fewest
             && self.messages.front().is_some_and(|message| message.published().ms() < oldest_ms)
         {
@@ -89,8 +99,17 @@ impl Ring {
         before - self.bytes
     }
 
+    /// Panics unless the messages have the bytes that are counted; how many they are.
+    #[cfg(any(test, feature = "simulator"))]
+    pub(super) fn audit(&self) -> usize {
+        let bytes: usize = self.messages.iter().map(|message| cost(message)).sum();
+        assert_eq!(self.bytes, bytes, "the bytes of a ring");
+        bytes
+    }
+
     fn drop_oldest(&mut self) {
         match self.messages.pop_front() {
+            Some(_) if planted(Fault::KeepRingBytes) => {}
             Some(message) => self.bytes -= cost(&message),
             None => self.bytes = 0,
         }

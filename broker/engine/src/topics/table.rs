@@ -1,7 +1,12 @@
 //! The topic table of a node: topics by name in lock stripes, and publishing into mailboxes.
 //!
-//! Lock order: stripe, then patterns or topic, then changed presence. Mailboxes are pushed to under the topic's lock, so that every
-//! shard sees a topic's messages in the order of their offsets.
+//! Lock order: stripe, then patterns or topic, then changed presence. Mailboxes are pushed to under
+//! the topic's lock, so that every shard sees a topic's messages in the order of their offsets.
+
+#![cfg_attr(
+    feature = "shuttle",
+    allow(clippy::modulo_one, reason = "under the model checker there is one stripe")
+)]
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -26,7 +31,7 @@ use crate::time::Now;
 
 /// Lock stripes of the table. Stripes are taken for a look-up only, so a few for each core do;
 /// more spread the sweep into shorter steps. The model checker has few steps to spend.
-const STRIPES: usize = if cfg!(all(test, feature = "shuttle")) { 1 } else { 256 };
+pub(super) const STRIPES: usize = if cfg!(all(test, feature = "shuttle")) { 1 } else { 256 };
 
 type Stripe = RwLock<HashMap<TopicName, Arc<Topic>>>;
 
@@ -44,7 +49,7 @@ pub struct TopicTable {
     epochs: EpochSource,
     next_id: AtomicU64,
     topic_count: AtomicUsize,
-    history_bytes: AtomicUsize,
+    pub(super) history_bytes: AtomicUsize,
     sweep_cursor: Mutex<usize>,
 }
 
@@ -189,7 +194,7 @@ impl TopicTable {
         }
         let offset = message.offset();
         let room = self.limits.history_total_bytes_max.saturating_sub(self.history_bytes());
-        let mut change = state.ring.keep(message, &topic.options, room);
+        let mut change = state.keep(message, &topic.options, room);
         if let Some(key) = key {
             let room = room.saturating_add_signed(-change);
             let keys = state.keys.get_or_insert_default();
@@ -255,6 +260,12 @@ impl TopicTable {
                 self.retire_if_idle(topic.name());
             }
         }
+    }
+
+    #[cfg(any(test, feature = "simulator"))]
+    pub(super) fn all_topics(&self) -> Vec<Arc<Topic>> {
+        let stripes = self.stripes.iter().map(|stripe| stripe.read());
+        stripes.flat_map(|stripe| stripe.values().cloned().collect::<Vec<_>>()).collect()
     }
 
     fn stripe(&self, name: &TopicName) -> &Stripe {

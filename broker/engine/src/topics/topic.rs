@@ -10,6 +10,7 @@ use super::keys::RecentKeys;
 use super::message::Message;
 use super::presence::Presence;
 use super::ring::Ring;
+use crate::fault::{Fault, planted};
 use crate::limits::Limits;
 use crate::namespace::NamespaceOptions;
 use crate::sync::{Mutex, MutexGuard};
@@ -139,7 +140,8 @@ impl TopicState {
 
     /// Whether the ring holds everything after `offset`.
     pub(super) fn holds_all_after(&self, offset: u64) -> bool {
-        offset == self.head || (offset < self.head && self.oldest() <= offset + 1)
+        let is_kept = self.oldest() <= offset + 1 || planted(Fault::ClaimRecovery);
+        offset == self.head || (offset < self.head && is_kept)
     }
 
     /// The offset of the oldest message that is kept; one past the head if none is.
@@ -152,6 +154,7 @@ impl TopicState {
         let oldest = self.oldest();
         let missed = (after + 1 < oldest).then(|| (after + 1, oldest - 1));
         let mut bytes = 0;
+        let after = after + u64::from(planted(Fault::CatchUpOneLate));
         let fitting = self.ring.after(after).take_while(|message| {
             let fits = bytes < bytes_max;
             bytes += message.payload_len();
@@ -168,11 +171,15 @@ impl TopicState {
 
     /// The newest message, if it comes after `after` and is kept.
     pub(super) fn newest_after(&self, after: u64, has_older_mail: bool) -> CatchUp {
-        let newest = self.ring.newest().filter(|message| message.offset() > after);
+        let newest = match planted(Fault::OldestForLatest) {
+            false => self.ring.newest().filter(|message| message.offset() > after),
+            true => self.ring.after(after).next(),
+        };
         CatchUp {
             missed: None,
             messages: newest.cloned().into_iter().collect(),
-            up_to: self.head.max(after),
+            // What was not kept may still come through the mailbox.
+            up_to: newest.map_or(after, |message| message.offset()),
             is_complete: true,
             has_older_mail,
         }
@@ -183,6 +190,28 @@ impl TopicState {
         self.interest.iter().map(|shard| u64::from(shard.by_name)).sum()
     }
 
+    /// Keeps a message; the change in kept bytes. `room_bytes`: what the node's budget still has.
+    pub(super) fn keep(
+        &mut self,
+        message: Arc<Message>,
+        options: &NamespaceOptions,
+        room_bytes: usize,
+    ) -> isize {
+        let fewest = self.fewest_kept(options);
+        self.ring.keep(message, options, fewest, room_bytes)
+    }
+
+    /// Drops what was kept for the last subscriber alone; the bytes that were freed.
+    pub(super) fn trim(&mut self, options: &NamespaceOptions) -> usize {
+        self.ring.trim(options, self.fewest_kept(options))
+    }
+
+    /// Messages that are kept over the namespace's number and bytes: the newest, where the
+    /// namespace keeps it, and while someone subscribes, who may be slow and owed it.
+    fn fewest_kept(&self, options: &NamespaceOptions) -> usize {
+        usize::from(options.latest || self.interest.iter().any(|shard| shard.is_some()))
+    }
+
     /// Drops what has grown too old; the bytes that were freed.
     pub(super) fn expire(
         &mut self,
@@ -190,7 +219,9 @@ impl TopicState {
         limits: &Limits,
         now: Now,
     ) -> usize {
-        let mut freed = self.ring.expire(options, now);
+        // A pattern does not hold a topic in the table for good.
+        let fewest = usize::from(options.latest || self.subscriber_count() > 0);
+        let mut freed = self.ring.expire(options, fewest, now);
         if let Some(keys) = self.keys.as_deref_mut() {
             freed += keys.expire(limits, now);
             self.keys.take_if(|keys| keys.is_empty());

@@ -46,9 +46,8 @@ fn a_pattern_hears_old_and_new_topics_that_match_and_no_others() {
     let (key, client) = world.subscriber(&[]);
     let reply = ask(&mut world, key, &client, pattern("stocks.*", Mode::All, false));
     let expected = PatternSubscribed { topics: 1, mode: Mode::All };
-    assert!(
-        matches!(reply, ServerFrame::Reply(r) if r.result == Ok(ReplyBody::SubscribePattern(expected)))
-    );
+    let ServerFrame::Reply(reply) = reply else { panic!("{reply:?}") };
+    assert_eq!(reply.result, Ok(ReplyBody::SubscribePattern(expected)));
     for topic in ["stocks.A", "stocks.B", "stocks.A.depth", "news.A", "stocks"] {
         world.publish(topic, "2");
     }

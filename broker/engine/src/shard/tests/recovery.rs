@@ -1,12 +1,11 @@
 //! Readers that fall behind and readers that come back: order, exact gaps, newest values.
 
 use fanfare_protocol::{Gap, Mode, Position, Subscribe, Subscribed, TopicName};
-use proptest::prelude::*;
 
 use super::*;
 
 /// Subscribes in this way and gives the reply.
-fn join(
+pub(super) fn join(
     world: &mut World,
     (key, client): &(Key, Client),
     topic: &str,
@@ -28,12 +27,12 @@ fn join(
 
 /// What a subscriber heard of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Heard {
+pub(super) enum Heard {
     Message(u64),
     Gap(u64, u64),
 }
 
-fn heard(client: &Client, topic: &str) -> Vec<Heard> {
+pub(super) fn heard(client: &Client, topic: &str) -> Vec<Heard> {
     client
         .frames()
         .into_iter()
@@ -48,16 +47,16 @@ fn heard(client: &Client, topic: &str) -> Vec<Heard> {
         .collect()
 }
 
-fn messages(offsets: impl IntoIterator<Item = u64>) -> Vec<Heard> {
+pub(super) fn messages(offsets: impl IntoIterator<Item = u64>) -> Vec<Heard> {
     offsets.into_iter().map(Heard::Message).collect()
 }
 
-fn small(limits: &mut Limits) {
+pub(super) fn small(limits: &mut Limits) {
     limits.outbox_high_water_bytes = 1_000;
     limits.outbox_bytes_max = 4_000;
 }
 
-fn open_network(world: &mut World, (key, client): &(Key, Client)) {
+pub(super) fn open_network(world: &mut World, (key, client): &(Key, Client)) {
     client.set_room(usize::MAX);
     world.shard.handle_writable(*key, world.now);
 }
@@ -91,51 +90,6 @@ fn a_reader_that_falls_behind_catches_up_from_the_ring_in_order() {
     assert!(world.counters().messages_recovered.get() > 100);
     assert_eq!(world.counters().subscriptions_behind.get(), 0);
     assert_eq!(world.counters().connections_lagging.get(), 0);
-}
-
-#[test]
-fn a_reader_that_is_behind_costs_a_publish_nothing() {
-    let mut world = World::new(small);
-    let slow = world.subscriber(&[]);
-    join(&mut world, &slow, "t", None, Mode::Latest);
-    slow.1.set_room(5);
-    world.publish("t", "1");
-    world.deliver();
-    world.publish("t", "2");
-    world.deliver();
-    world.publish("t", "3");
-    world.shard.drain_mailbox(10, world.now);
-    assert!(!world.shard.has_pending_writes(), "nothing is marked for it");
-    open_network(&mut world, &slow);
-    assert_eq!(heard(&slow.1, "t"), messages([1, 3]));
-    world.publish("t", "4");
-    world.deliver();
-    assert_eq!(heard(&slow.1, "t"), messages([4]), "live again");
-}
-
-#[test]
-fn a_latest_reader_that_trickles_holds_no_more_than_the_rest_of_one_frame() {
-    let mut world = World::new(|_| {});
-    let slow = world.subscriber(&[]);
-    let topics: Vec<String> = (0..150).map(|topic| format!("t.{topic}")).collect();
-    for topic in &topics {
-        join(&mut world, &slow, topic, None, Mode::Latest);
-    }
-    slow.1.set_room(0);
-    for round in 1..=20u64 {
-        for topic in &topics {
-            assert_eq!(world.publish(topic, "1"), round);
-        }
-        world.deliver();
-        slow.1.set_room(333);
-        world.shard.handle_writable(slow.0, world.now);
-        assert!(world.shard.buffered_amount(slow.0) < Some(60), "less than a frame");
-    }
-    slow.1.frames();
-    open_network(&mut world, &slow);
-    let last: Vec<u64> = slow.1.frames().iter().map(Frame::offset).collect();
-    assert!(last.len() >= 140 && last[1..].iter().all(|offset| *offset == 20), "{last:?}");
-    assert_eq!(world.counters().subscriptions_behind.get(), 0);
 }
 
 #[test]
@@ -192,48 +146,6 @@ fn a_raw_stream_that_cannot_be_told_a_gap_is_closed() {
     assert_eq!(frames.last().and_then(Frame::close_code), Some(3000));
     let reason = String::from_utf8_lossy(&frames.last().unwrap().payload).into_owned();
     assert!(reason.contains("to 90 were not taken"), "{reason}");
-}
-
-#[test]
-fn the_latest_mode_ends_at_the_newest_value_and_holds_nothing_else() {
-    let mut world = World::new(small);
-    let slow = world.subscriber(&[]);
-    for topic in ["t", "u"] {
-        join(&mut world, &slow, topic, None, Mode::Latest);
-    }
-    slow.1.set_room(3);
-    for i in 1..=50 {
-        world.publish("t", "1");
-        world.publish("u", "2");
-        world.deliver();
-        let waiting = world.shard.buffered_amount(slow.0).unwrap();
-        assert!(waiting < 100, "one begun frame at most, after {i}: {waiting}");
-    }
-    open_network(&mut world, &slow);
-    let frames = slow.1.frames();
-    slow.1.put_back(frames.clone());
-    assert_eq!(heard(&slow.1, "t"), messages([1, 50]), "the begun one, then the newest");
-    slow.1.put_back(frames);
-    assert_eq!(heard(&slow.1, "u"), messages([50]));
-    for _ in 0..3 {
-        world.publish("u", "3");
-        world.deliver();
-    }
-    assert_eq!(heard(&slow.1, "u"), messages(51..=53), "every one while it reads");
-}
-
-#[test]
-fn a_new_latest_subscriber_gets_the_newest_value_at_once() {
-    let mut world = World::new(|_| {});
-    for _ in 0..5 {
-        world.publish("t", "1");
-    }
-    let client = world.subscriber(&[]);
-    let reply = join(&mut world, &client, "t", None, Mode::Latest);
-    assert_eq!((reply.offset, reply.recovered), (5, false));
-    world.publish("t", "1");
-    world.deliver();
-    assert_eq!(heard(&client.1, "t"), messages([5, 6]));
 }
 
 #[test]
@@ -339,135 +251,4 @@ fn a_connection_that_takes_nothing_is_closed_and_one_that_trickles_is_not() {
     world.shard.handle_writable(trickle_key, world.now);
     let heard = heard(&trickle, "t");
     assert_eq!(heard, messages(1..=20));
-}
-
-/// One thing that happens in the random world.
-#[derive(Clone, Debug)]
-enum Step {
-    Publish(usize),
-    Drain(usize),
-    Flush(usize),
-    Room(usize, usize),
-    Rejoin(usize),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        6 => (0usize..3).prop_map(Step::Publish),
-        3 => (1usize..5).prop_map(Step::Drain),
-        3 => (1usize..4).prop_map(Step::Flush),
-        3 => (0usize..4, prop_oneof![Just(0), 1usize..400, Just(100_000)])
-            .prop_map(|(who, room)| Step::Room(who, room)),
-        1 => (0usize..4).prop_map(Step::Rejoin),
-    ]
-}
-
-const TOPICS: [&str; 3] = ["a", "b", "c"];
-
-/// A subscriber of every topic and what must hold for it: in mode `all` each offset is heard or
-/// told as missing, in order, once; in mode `latest` offsets only rise.
-struct Reader {
-    connection: (Key, Client),
-    mode: Mode,
-    last: [u64; TOPICS.len()],
-}
-
-impl Reader {
-    fn start(world: &mut World, mode: Mode, since: Option<&Self>, epochs: &[String]) -> Self {
-        let connection = world.subscriber(&[]);
-        let mut last = [0; TOPICS.len()];
-        for (i, topic) in TOPICS.iter().enumerate() {
-            let since = since.map(|s| Position { epoch: epochs[i].clone(), offset: s.last[i] });
-            let wanted = since.as_ref().map(|s| s.offset);
-            let reply = join(world, &connection, topic, since, mode);
-            last[i] = match wanted {
-                Some(offset) if reply.recovered => offset,
-                _ if mode == Mode::Latest => 0,
-                _ => reply.offset,
-            };
-        }
-        Self { connection, mode, last }
-    }
-
-    fn listen(&mut self) {
-        let frames = self.connection.1.frames();
-        for (last, topic) in self.last.iter_mut().zip(TOPICS) {
-            self.connection.1.put_back(frames.clone());
-            for heard in heard(&self.connection.1, topic) {
-                match (heard, self.mode) {
-                    (Heard::Message(offset), Mode::All) => {
-                        assert_eq!(offset, *last + 1, "{topic}: in order, each once");
-                        *last = offset;
-                    }
-                    (Heard::Message(offset), Mode::Latest) => {
-                        assert!(offset > *last, "{topic}: {offset} after {last}");
-                        *last = offset;
-                    }
-                    (Heard::Gap(from, to), _) => {
-                        assert_eq!(from, *last + 1, "{topic}: the gap begins where it must");
-                        assert!(to >= from);
-                        *last = to;
-                    }
-                }
-            }
-        }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
-
-    #[test]
-    fn whatever_happens_nobody_misses_a_message_unknowingly(
-        steps in proptest::collection::vec(step(), 1..150),
-    ) {
-        let mut world = World::new(|l| {
-            small(l);
-            l.outbox_high_water_bytes = 300;
-            l.namespaces.default_mut().history_messages = 8;
-        });
-        let holder = world.subscriber(&[]);
-        let epochs: Vec<String> = TOPICS
-            .iter()
-            .map(|topic| join(&mut world, &holder, topic, None, Mode::All).epoch)
-            .collect();
-        let modes = [Mode::All, Mode::Latest, Mode::All, Mode::Latest];
-        let mut readers: Vec<Reader> =
-            modes.into_iter().map(|mode| Reader::start(&mut world, mode, None, &epochs)).collect();
-        let mut heads = [0; TOPICS.len()];
-        for step in steps {
-            match step {
-                Step::Publish(topic) => {
-                    heads[topic] = world.publish(TOPICS[topic], "\"some twenty bytes long\"");
-                }
-                Step::Drain(messages) => world.shard.drain_mailbox(messages, world.now),
-                Step::Flush(connections) => {
-                    world.shard.flush(connections, world.now);
-                }
-                Step::Room(who, room) => {
-                    let (key, client) = &readers[who].connection;
-                    client.set_room(room);
-                    world.shard.handle_writable(*key, world.now);
-                }
-                Step::Rejoin(who) => {
-                    readers[who].listen();
-                    let (key, client) = &readers[who].connection;
-                    client.0.borrow_mut().is_lost = true;
-                    world.read(*key);
-                    let mode = readers[who].mode;
-                    readers[who] = Reader::start(&mut world, mode, Some(&readers[who]), &epochs);
-                }
-            }
-            readers.iter_mut().for_each(Reader::listen);
-        }
-        for reader in &readers {
-            open_network(&mut world, &reader.connection);
-        }
-        world.deliver();
-        for reader in &mut readers {
-            reader.listen();
-            prop_assert_eq!(reader.last, heads, "everything, or the newest, in the end");
-        }
-        prop_assert_eq!(world.counters().outbox_bytes.get(), 0);
-    }
 }

@@ -17,6 +17,8 @@ pub(super) struct Pipe {
     pub(super) to_client: Vec<u8>,
     /// Bytes that the network still takes.
     pub(super) room: usize,
+    /// Writes that are still to be interrupted.
+    pub(super) interrupts: u32,
     pub(super) is_shut: bool,
     pub(super) is_lost: bool,
 }
@@ -44,6 +46,10 @@ impl io::Read for Client {
 impl io::Write for Client {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut pipe = self.0.borrow_mut();
+        if pipe.interrupts > 0 {
+            pipe.interrupts -= 1;
+            return Err(io::ErrorKind::Interrupted.into());
+        }
         let n = bytes.len().min(pipe.room);
         if n == 0 {
             return Err(io::ErrorKind::WouldBlock.into());

@@ -1,0 +1,193 @@
+//! A client over all its connections: what it does next, and what it remembers when it comes
+//! back.
+
+use fanfare_protocol::{ErrorCode, Mode, PayloadKind, Position};
+
+use super::event_loop::Link;
+use super::plan::{ClientPlan, Pace, Plan};
+use super::random::Random;
+use super::record::Record;
+use super::session::{Asked, Session};
+use super::wire::Wire;
+use crate::topics::WireForm;
+
+/// A client, connected or away.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) plan: ClientPlan,
+    pub(super) session: Option<Session>,
+    /// What it subscribed to when it was last connected, by topic, and how far it had come.
+    memory: Vec<Option<(Option<Mode>, Option<Position>)>>,
+}
+
+/// How a client leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exit {
+    /// With a close frame.
+    Close,
+    /// Without, but so that the broker notices.
+    Finish,
+    /// Its system cuts the connection.
+    Reset,
+    /// Nobody tells the broker.
+    Vanish,
+}
+
+impl Exit {
+    pub(super) const ALL: [Self; 4] = [Self::Close, Self::Finish, Self::Reset, Self::Vanish];
+}
+
+impl Client {
+    pub(super) fn new(plan: ClientPlan, topics: usize) -> Self {
+        Self { plan, session: None, memory: vec![None; topics] }
+    }
+
+    pub(super) fn is_prompt(&self) -> bool {
+        self.plan.pace == Pace::Prompt
+    }
+
+    /// Whether this is its connection.
+    pub(super) fn is_on(&self, link: &Link) -> bool {
+        self.session.as_ref().is_some_and(|session| session.wire.is_same(&link.wire))
+    }
+
+    /// Bytes that its system buffers of what it has not read.
+    pub(super) fn capacity(&self) -> usize {
+        match self.plan.pace {
+            Pace::Prompt => usize::MAX,
+            Pace::Slow { capacity } => capacity,
+        }
+    }
+
+    /// The topic, mode and position with which it opens a raw stream.
+    pub(super) fn raw_start(&self, random: &mut Random) -> (usize, Option<Mode>, Option<Position>) {
+        let topic = random.index(self.memory.len());
+        match &self.memory[topic] {
+            Some((mode, position)) => (topic, *mode, position.clone()),
+            None => (topic, mode(random), None),
+        }
+    }
+
+    /// Begins an SDK session: connects, and mostly subscribes to what it had.
+    pub(super) fn connect(&mut self, wire: Wire, record: &Record, random: &mut Random) {
+        let mut session = Session::new(wire, self.plan.form, self.memory.len());
+        session.ask(vec![Asked::Connect], record);
+        if !random.one_in(5) {
+            let remembered = self.memory.iter().enumerate().filter_map(|(topic, memory)| {
+                let (mode, since) = memory.clone()?;
+                Some(Asked::Subscribe { topic, mode, since })
+            });
+            let remembered: Vec<Asked> = remembered.collect();
+            if !remembered.is_empty() {
+                session.ask(remembered, record);
+            }
+        }
+        self.session = Some(session);
+    }
+
+    /// Ends the session, on this side.
+    pub(super) fn leave(&mut self, exit: Exit) {
+        let Some(session) = self.session.take() else { return };
+        for track in session.tracks() {
+            self.memory[track.topic] = Some((Some(track.mode), track.position()));
+        }
+        let mut pipe = session.wire.pipe();
+        match exit {
+            Exit::Close => {
+                pipe.send(super::wire::CLOSE, &1000u16.to_be_bytes());
+                pipe.finish();
+            }
+            Exit::Finish => pipe.finish(),
+            Exit::Reset => pipe.reset(),
+            Exit::Vanish => {}
+        }
+    }
+
+    /// What it knows is of no use any more.
+    pub(super) fn forget_positions(&mut self) {
+        self.memory.iter_mut().flatten().for_each(|(_, position)| *position = None);
+    }
+
+    /// Does one of the things that clients do; what, for the trace.
+    pub(super) fn act(&mut self, plan: &Plan, record: &mut Record, random: &mut Random) -> String {
+        let Some(session) = self.session.as_mut() else { return "nothing".to_owned() };
+        if random.one_in(12) {
+            session.ping(vec![b'p'; random.below(10) as usize]);
+            return "ping".to_owned();
+        }
+        if self.plan.form == WireForm::Raw {
+            let topic = session.tracks().next().map_or(0, |track| track.topic);
+            let bytes = random.below(plan.payload_bytes_max) as usize;
+            session.send_raw(&record.compose(kind(random), bytes));
+            return format!("publish on the raw stream of {topic}");
+        }
+        let mut asked: Vec<Asked> = Vec::new();
+        for _ in 0..random.pick(&[1, 1, 1, 2, 4]) {
+            let next = self.choose(&asked, plan, record, random);
+            asked.push(next);
+        }
+        let told = format!("{asked:?}");
+        if let Some(session) = self.session.as_mut() {
+            session.ask(asked, record);
+        }
+        told.chars().take(300).collect()
+    }
+
+    /// A command that makes sense behind those that are in the same frame already.
+    fn choose(
+        &self,
+        before: &[Asked],
+        plan: &Plan,
+        record: &mut Record,
+        random: &mut Random,
+    ) -> Asked {
+        let topic = random.index(plan.topics.len());
+        let wants = before.iter().rev().find_map(|asked| match asked {
+            Asked::Subscribe { topic: t, .. } if *t == topic => Some(true),
+            Asked::Unsubscribe { topic: t } if *t == topic => Some(false),
+            _ => None,
+        });
+        let wants = wants
+            .unwrap_or_else(|| self.session.as_ref().is_some_and(|session| session.wants(topic)));
+        if random.one_in(3) {
+            let bytes = random.below(plan.payload_bytes_max) as usize;
+            return Asked::Publish { topic, payload: record.compose(kind(random), bytes) };
+        }
+        match (wants, random.one_in(12)) {
+            (true, true) => Asked::Mistake { topic, code: ErrorCode::AlreadySubscribed },
+            (false, true) => Asked::Mistake { topic, code: ErrorCode::NotSubscribed },
+            (true, false) if random.one_in(2) => Asked::Unsubscribe { topic },
+            (true, false) => {
+                let bytes = random.below(plan.payload_bytes_max) as usize;
+                Asked::Publish { topic, payload: record.compose(kind(random), bytes) }
+            }
+            (false, false) => {
+                let since = self.since(topic, record, random);
+                Asked::Subscribe { topic, mode: mode(random), since }
+            }
+        }
+    }
+
+    /// A position to subscribe from: none, the one that it had, or an odd one.
+    fn since(&self, topic: usize, record: &Record, random: &mut Random) -> Option<Position> {
+        let known = self.session.iter().flat_map(Session::tracks).find(|t| t.topic == topic);
+        let remembered = self.memory[topic].as_ref().and_then(|(_, position)| position.clone());
+        match random.below(6) {
+            0 | 1 => None,
+            2 => {
+                let epoch = record.epoch(topic)?.to_owned();
+                let offset = random.below(record.head(topic, &epoch) + 3);
+                Some(Position { epoch, offset })
+            }
+            _ => known.map_or(remembered, super::track::Track::position),
+        }
+    }
+}
+
+fn kind(random: &mut Random) -> PayloadKind {
+    random.pick(&[PayloadKind::Json, PayloadKind::Text, PayloadKind::Binary])
+}
+
+fn mode(random: &mut Random) -> Option<Mode> {
+    random.pick(&[Some(Mode::All), Some(Mode::Latest), None])
+}

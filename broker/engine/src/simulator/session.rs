@@ -1,0 +1,343 @@
+//! One connection as its client sees it: what it has asked, what it subscribes to, and whether
+//! what comes is what it may be told.
+
+use std::collections::VecDeque;
+
+use fanfare_protocol::{
+    CloseCode, Codec, Command, Connect, ErrorCode, Event, Mode, Payload, Position, Publish, Reply,
+    ReplyBody, Request, ServerFrame, Subscribe, Subscribed, Unsubscribe,
+};
+
+use super::record::Record;
+use super::track::{Start, Track};
+use super::wire::{BINARY, CLOSE, Frame, FrameReader, PING, PONG, TEXT, Wire};
+use crate::topics::WireForm;
+
+/// A connection from its handshake to its end.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) wire: Wire,
+    form: WireForm,
+    reader: FrameReader,
+    /// Commands whose replies have not come, in their order.
+    asked: VecDeque<(u64, Asked)>,
+    next_id: u64,
+    /// Subscriptions that are live, by topic.
+    tracks: Vec<Option<Track>>,
+    /// Which topics it subscribes to once all that it asked is done.
+    wanted: Vec<bool>,
+    /// Contents of pings that were not answered.
+    pings: VecDeque<Vec<u8>>,
+    /// Whether the broker may, or must, refuse to go on from the position that was named.
+    may_be_refused: bool,
+    must_be_refused: bool,
+    /// The code and the reason of the close frame that came.
+    pub(super) closed: Option<(CloseCode, String)>,
+}
+
+/// What a command asked.
+#[derive(Clone, Debug)]
+pub(super) enum Asked {
+    Connect,
+    Subscribe {
+        topic: usize,
+        mode: Option<Mode>,
+        since: Option<Position>,
+    },
+    Unsubscribe {
+        topic: usize,
+    },
+    Publish {
+        topic: usize,
+        payload: Payload,
+    },
+    /// Something that is answered with this error.
+    Mistake {
+        topic: usize,
+        code: ErrorCode,
+    },
+}
+
+impl Session {
+    pub(super) fn new(wire: Wire, form: WireForm, topics: usize) -> Self {
+        Self {
+            wire,
+            form,
+            reader: FrameReader::default(),
+            asked: VecDeque::new(),
+            next_id: 1,
+            tracks: vec![None; topics],
+            wanted: vec![false; topics],
+            pings: VecDeque::new(),
+            may_be_refused: false,
+            must_be_refused: false,
+            closed: None,
+        }
+    }
+
+    pub(super) fn wants(&self, topic: usize) -> bool {
+        self.wanted[topic]
+    }
+
+    pub(super) fn tracks(&self) -> impl Iterator<Item = &Track> {
+        self.tracks.iter().flatten()
+    }
+
+    /// Notes that a raw stream is opened. Nothing tells its client where it begins, or that it
+    /// goes on where it should: a stream that cannot is refused.
+    pub(super) fn begin_raw(
+        &mut self,
+        topic: usize,
+        mode: Option<Mode>,
+        since: Option<Position>,
+        record: &Record,
+    ) {
+        self.wanted[topic] = true;
+        let options = record.options(topic);
+        let mode = mode.unwrap_or(options.mode);
+        self.may_be_refused = since.is_some() && mode == Mode::All;
+        let Some(ring) = record.table.ring(record.topic_name(topic)) else {
+            self.must_be_refused = true;
+            return;
+        };
+        let (epoch, offset) = (ring.epoch.to_string(), ring.head);
+        let known = since.filter(|since| since.epoch == epoch && since.offset <= offset);
+        let recovered = known.map(|since| since.offset);
+        self.must_be_refused = self.may_be_refused && recovered.is_none();
+        // Where the newest is wanted, a position is of use only if nothing came after it.
+        let recovered = recovered.filter(|since| mode == Mode::All || *since == offset);
+        let wants_newest = mode == Mode::Latest || options.latest;
+        let snapshot = recovered.is_none() && wants_newest && !ring.messages.is_empty();
+        let start = Start { topic, mode, epoch, offset, recovered, snapshot };
+        self.tracks[topic] = Some(Track::new(start));
+    }
+
+    /// Sends commands in one frame.
+    pub(super) fn ask(&mut self, asked: Vec<Asked>, record: &Record) {
+        let WireForm::Sdk(codec) = self.form else { panic!("a raw stream has no commands") };
+        let mut commands = Vec::new();
+        for asked in asked {
+            let request = asked.request(record);
+            match asked {
+                Asked::Subscribe { topic, .. } => self.wanted[topic] = true,
+                Asked::Unsubscribe { topic } => self.wanted[topic] = false,
+                Asked::Connect | Asked::Publish { .. } | Asked::Mistake { .. } => {}
+            }
+            commands.push(Command { id: Some(self.next_id), request });
+            self.asked.push_back((self.next_id, asked));
+            self.next_id += 1;
+        }
+        let mut out = Vec::new();
+        Command::encode_batch(&commands, codec, &mut out);
+        let opcode = if codec == Codec::Json { TEXT } else { BINARY };
+        let mut pipe = self.wire.pipe();
+        pipe.replies_due += commands.len();
+        pipe.send(opcode, &out);
+    }
+
+    /// Publishes on a raw stream.
+    pub(super) fn send_raw(&self, payload: &Payload) {
+        let is_binary = payload.kind() == fanfare_protocol::PayloadKind::Binary;
+        let opcode = if is_binary { BINARY } else { TEXT };
+        self.wire.pipe().send(opcode, payload.bytes());
+    }
+
+    pub(super) fn ping(&mut self, content: Vec<u8>) {
+        let mut pipe = self.wire.pipe();
+        pipe.replies_due += 1;
+        pipe.send(PING, &content);
+        drop(pipe);
+        self.pings.push_back(content);
+    }
+
+    /// Reads up to `bytes` of what has come, answers what wants an answer, and judges it all.
+    pub(super) fn hear(&mut self, bytes: usize, record: &mut Record) {
+        let bytes = self.wire.pipe().take(bytes);
+        self.reader.push(&bytes);
+        while let Some(frame) = self.reader.next() {
+            match (frame.opcode, self.form) {
+                (PING, _) => self.wire.pipe().send(PONG, frame.payload()),
+                (PONG, _) => {
+                    let content = self.pings.pop_front();
+                    assert_eq!(content.as_deref(), Some(frame.payload()), "pongs answer in order");
+                }
+                (CLOSE, _) => {
+                    let reason = frame.payload().get(2..).unwrap_or_default();
+                    let reason = String::from_utf8_lossy(reason).into_owned();
+                    self.closed = frame.close_code().map(|code| (CloseCode(code), reason));
+                    record.summary.count("connections closed by the broker");
+                    self.wire.pipe().send(CLOSE, frame.payload());
+                }
+                (_, WireForm::Raw) => self.hear_raw(frame, record),
+                (_, WireForm::Sdk(codec)) => self.hear_sdk(codec, frame, record),
+            }
+        }
+    }
+
+    fn hear_raw(&mut self, frame: Frame, record: &mut Record) {
+        let bytes = frame.payload().to_vec();
+        let payload = match (frame.opcode, String::from_utf8(bytes)) {
+            (BINARY, Ok(text)) => Payload::binary(text),
+            (BINARY, Err(error)) => Payload::binary(error.into_bytes()),
+            (_, Ok(text)) => Payload::from_checked(Payload::kind_of_text(&text), text.into()),
+            (_, Err(error)) => panic!("a text frame without UTF-8: {error}"),
+        };
+        assert!(!self.must_be_refused, "what it asked for cannot be recovered");
+        let place = record.place(&payload).clone();
+        self.hear_message(place.topic, place.offset, frame, &payload, record);
+        let track = self.tracks[place.topic].as_ref();
+        assert_eq!(track.map(|track| track.place(place.offset)), Some(place), "of this life");
+    }
+
+    fn hear_sdk(&mut self, codec: Codec, frame: Frame, record: &mut Record) {
+        let decoded = ServerFrame::decode(codec, frame.payload());
+        match decoded.unwrap_or_else(|error| panic!("{error}: {frame:?}")) {
+            ServerFrame::Reply(reply) => self.hear_reply(reply, record),
+            ServerFrame::Message(message) => {
+                assert_eq!(message.prev, None, "on one node offsets are dense");
+                let topic = record.topic(&message.topic);
+                self.hear_message(topic, message.offset, frame, &message.payload, record);
+            }
+            ServerFrame::Event(Event::Gap(gap)) => {
+                let topic = record.topic(&gap.topic);
+                let oldest = record.oldest_kept(topic, &gap.epoch);
+                let track = self.tracks[topic].as_mut();
+                let track = track.unwrap_or_else(|| panic!("not subscribed: {gap:?}"));
+                track.miss(&gap, record, oldest);
+                record.summary.count("gaps");
+            }
+            ServerFrame::Event(Event::Ping(_)) => record.summary.count("pings"),
+            ServerFrame::Event(Event::Drain(_)) => record.summary.count("drains"),
+            other => panic!("unexpected: {other:?}"),
+        }
+    }
+
+    fn hear_message(
+        &mut self,
+        topic: usize,
+        offset: u64,
+        frame: Frame,
+        payload: &Payload,
+        record: &mut Record,
+    ) {
+        let track = self.tracks[topic].as_mut();
+        let track = track.unwrap_or_else(|| panic!("not subscribed to {topic}: {offset}"));
+        let passed_over = track.hear(offset);
+        record.summary.add("messages passed over", passed_over);
+        record.check_frame(&track.place(offset), self.form, frame, payload);
+    }
+
+    fn hear_reply(&mut self, reply: Reply, record: &mut Record) {
+        let asked = self.asked.pop_front();
+        let (id, asked) = asked.unwrap_or_else(|| panic!("nothing was asked: {reply:?}"));
+        assert_eq!(reply.id, id, "replies come in order: {asked:?}, {reply:?}");
+        match (asked, reply.result) {
+            (Asked::Connect, Ok(ReplyBody::Connect(_))) => {}
+            (Asked::Subscribe { topic, mode, since }, Ok(ReplyBody::Subscribe(reply))) => {
+                self.begin(topic, mode, since, reply, record);
+            }
+            (Asked::Unsubscribe { topic }, Ok(ReplyBody::Unsubscribe(_))) => {
+                self.tracks[topic] = None;
+                record.summary.count("subscriptions ended");
+            }
+            (Asked::Publish { topic, payload }, Ok(ReplyBody::Publish(published))) => {
+                let place = record.place(&payload);
+                assert_eq!((place.topic, &place.epoch), (topic, &published.epoch));
+                assert_eq!(place.offset, published.offset, "the acknowledged place");
+                record.summary.count("publishes acknowledged");
+            }
+            (Asked::Mistake { code, .. }, Err(error)) => assert_eq!(error.code, code),
+            (asked, result) => panic!("{asked:?} was answered with {result:?}"),
+        }
+    }
+
+    fn begin(
+        &mut self,
+        topic: usize,
+        mode: Option<Mode>,
+        since: Option<Position>,
+        reply: Subscribed,
+        record: &mut Record,
+    ) {
+        let options = record.options(topic);
+        assert_eq!(reply.mode, mode.unwrap_or(options.mode), "the mode of {topic}");
+        let wants_newest = reply.mode == Mode::Latest || options.latest;
+        assert!(!reply.snapshot || (wants_newest && !reply.recovered), "a snapshot of {topic}");
+        let Subscribed { epoch, offset, recovered, mode, snapshot } = reply;
+        assert!(offset <= record.head(topic, &epoch), "an offset that is not there yet");
+        let known = since.filter(|since| since.epoch == epoch && since.offset <= offset);
+        assert!(known.is_some() || !recovered, "recovered from nowhere");
+        let known = known.map(|since| since.offset);
+        let recovered_from = known.filter(|_| recovered);
+        let start = Start { topic, mode, epoch, offset, recovered: recovered_from, snapshot };
+        let track = Track::new(start);
+        if wants_newest && !recovered && !snapshot {
+            let is_kept = offset > 0 && record.must_be_kept(&track.place(offset));
+            assert!(!is_kept, "the newest of {topic} is kept, but does not come");
+        }
+        if let Some(since) = known.filter(|_| !recovered) {
+            let could = since == offset || record.must_be_kept(&track.place(since + 1));
+            assert!(!could, "what follows {since} on {topic} is kept, but not recovered");
+        }
+        record.summary.count(if recovered { "subscriptions recovered" } else { "fresh starts" });
+        assert!(self.tracks[topic].is_none(), "subscribed to {topic} twice");
+        self.tracks[topic] = Some(track);
+    }
+
+    /// Demands that there was a reason to close the connection.
+    pub(super) fn check_closed(&self, is_prompt: bool, record: &Record) {
+        let Some((code, reason)) = &self.closed else { return };
+        match *code {
+            CloseCode::NOT_RECOVERABLE => {
+                assert!(self.may_be_refused, "nothing was asked for that could be refused");
+                for track in self.tracks() {
+                    let could = !self.must_be_refused && track.could_recover(record);
+                    assert!(!could, "refused, but it is kept: {track:?}");
+                }
+            }
+            CloseCode::SERVICE_RESTART if is_prompt => {
+                let is_complete = self.tracks().all(|track| track.is_complete(record));
+                assert!(is_complete, "what was published before the end comes before it");
+            }
+            CloseCode::SERVICE_RESTART => {}
+            CloseCode::SLOW_CONSUMER
+            | CloseCode::NO_PONG
+            | CloseCode::CONNECT_TIMEOUT
+            | CloseCode::MESSAGE_TIMEOUT => assert!(!is_prompt, "a prompt reader: {reason}"),
+            other => panic!("closed with {other:?}: {reason}"),
+        }
+    }
+
+    /// Demands that everything has come that was asked for or published.
+    pub(super) fn check_complete(&self, record: &Record) {
+        self.tracks().for_each(|track| track.check_complete(record));
+        assert!(!self.must_be_refused, "what it asked for cannot be recovered");
+        assert!(self.asked.is_empty(), "no reply to {:?}", self.asked);
+        assert!(self.pings.is_empty(), "no pong to {:?}", self.pings);
+    }
+}
+
+impl Asked {
+    fn request(&self, record: &Record) -> Request {
+        match self {
+            Self::Connect => Request::Connect(Connect::default()),
+            Self::Subscribe { topic, mode, since } => {
+                let mut subscribe = Subscribe::new(record.topic_name(*topic).as_str());
+                subscribe.mode = *mode;
+                subscribe.since = since.clone();
+                Request::Subscribe(subscribe)
+            }
+            Self::Unsubscribe { topic }
+            | Self::Mistake { topic, code: ErrorCode::NotSubscribed } => {
+                let topic = record.topic_name(*topic).to_string();
+                Request::Unsubscribe(Unsubscribe { topic })
+            }
+            Self::Mistake { topic, .. } => {
+                Request::Subscribe(Subscribe::new(record.topic_name(*topic).as_str()))
+            }
+            Self::Publish { topic, payload } => {
+                Request::Publish(Publish::new(record.topic_name(*topic).as_str(), payload.clone()))
+            }
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The search through worlds, and that it finds what it is to find.
+
+use super::*;
+use crate::fault::{Fault, with_fault};
+
+const SEEDS: u64 = 200;
+
+/// What must have happened somewhere among so many worlds, or they prove little.
+const HAPPENED: [&str; 9] = [
+    "connections closed by the broker",
+    "gaps",
+    "lives of topics",
+    "messages passed over",
+    "pings",
+    "publishers made to wait",
+    "subscriptions ended",
+    "subscriptions recovered",
+    "times that a shard fell asleep",
+];
+
+#[test]
+fn promises_hold_in_every_world() {
+    let mut total = Summary::default();
+    for seed in 0..SEEDS {
+        match simulate(seed) {
+            Ok(summary) => total += summary,
+            Err(failure) => panic!("\n{failure}"),
+        }
+    }
+    for what in HAPPENED {
+        assert!(total.get(what) >= 50, "too few {what}: {total}");
+    }
+}
+
+#[test]
+fn a_seed_decides_everything() {
+    for seed in 0..20 {
+        assert_eq!(simulate(seed).unwrap(), simulate(seed).unwrap());
+    }
+}
+
+/// Every fault that shows on one thread.
+const FAULTS: [Fault; 18] = [
+    Fault::ForgetMailAtJoin,
+    Fault::ForgetMailAfterCatchUp,
+    Fault::ForgetMailEarly,
+    Fault::HideGap,
+    Fault::CatchUpOneLate,
+    Fault::DeferOneLate,
+    Fault::QueueWhatIsOwed,
+    Fault::IgnoreHighWater,
+    Fault::OldestForLatest,
+    Fault::ClaimRecovery,
+    Fault::KeepRingBytes,
+    Fault::MiscountPartialWrite,
+    Fault::CutBegunFrame,
+    Fault::LeakOutboxBytes,
+    Fault::ShuffleBatch,
+    Fault::KeepStaleBatch,
+    Fault::CloseEarly,
+    Fault::ForgetWhoMoved,
+];
+
+#[test]
+fn planted_faults_are_found() {
+    for fault in FAULTS {
+        let found = with_fault(fault, || (0..SEEDS).find_map(|seed| simulate(seed).err()));
+        assert!(found.is_some(), "{fault:?} was not found");
+    }
+}

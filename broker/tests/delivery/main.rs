@@ -1,0 +1,14 @@
+//! Delivery that can be trusted, on real sockets: what slow, returning and selective readers get,
+//! and that nobody else notices them.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that fails")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod fast_publishers;
+mod patterns;
+mod rates;
+mod returning;
+mod slow_readers;
+mod stopping;

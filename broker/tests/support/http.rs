@@ -1,0 +1,77 @@
+//! Plain HTTP on the data port and the admin port.
+
+use fanfare::Server;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::SOON;
+
+/// Sends these bytes and returns all that comes until the broker ends the connection.
+pub(crate) async fn exchange(server: &Server, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(server.addr()).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    let read = stream.read_to_end(&mut answer);
+    tokio::time::timeout(SOON, read).await.expect("an end in time").ok();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// A response: its status, its head and its body.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+
+    pub(crate) fn detail(&self) -> String {
+        self.json()["detail"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+/// One HTTP request on a connection of its own.
+pub(crate) async fn http(server: &Server, start: &str, headers: &[&str], body: &[u8]) -> Answer {
+    let mut request = format!("{start} HTTP/1.1\r\nHost: {}\r\n", server.addr());
+    if !headers.iter().any(|h| h.to_ascii_lowercase().starts_with("connection:")) {
+        request.push_str("Connection: close\r\n");
+    }
+    if !body.is_empty() {
+        request.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    for header in headers {
+        request.push_str(header);
+        request.push_str("\r\n");
+    }
+    request.push_str("\r\n");
+    parse(&exchange(server, &[request.as_bytes(), body].concat()).await)
+}
+
+pub(crate) fn parse(text: &str) -> Answer {
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head: {text:?}"));
+    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status");
+    Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+}
+
+/// A page of the admin port.
+pub(crate) async fn admin(server: &Server, path: &str) -> Answer {
+    let mut stream = TcpStream::connect(server.admin_addr()).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    parse(&answer)
+}
+
+/// The value of a metric, `name` or `name{label="value"}`.
+pub(crate) async fn metric(server: &Server, name: &str) -> f64 {
+    let text = admin(server, "/metrics").await.body;
+    let line = text.lines().find(|line| line.split(' ').next() == Some(name));
+    let value = line.and_then(|line| line.split(' ').nth(1)).and_then(|v| v.parse().ok());
+    value.unwrap_or_else(|| panic!("no metric {name} in:\n{text}"))
+}
