@@ -6,6 +6,12 @@ use fanfare_protocol::{Command, Request, Subscribe};
 /// Frames are cut at about this many bytes, well under the message limit of any sensible broker.
 const FRAME_BYTES_GOAL: usize = 32 * 1024;
 
+// So long is each command reckoned that their number needs no look.
+const _: () = assert!(FRAME_BYTES_GOAL / REST_BYTES <= COMMANDS_PER_FRAME_MAX);
+
+/// What a command may have beside its texts, in bytes; the longest `subscribe` has it.
+const REST_BYTES: usize = 167;
+
 /// Commands in their order, cut into frames.
 #[derive(Debug)]
 pub(crate) struct Batch {
@@ -23,10 +29,7 @@ impl Batch {
     pub(crate) fn push_together(&mut self, commands: impl IntoIterator<Item = Command>) {
         let commands: Vec<Command> = commands.into_iter().collect();
         let bytes: usize = commands.iter().map(command_bytes_max).sum();
-        let is_full = self.frames.last().is_none_or(|frame| {
-            self.bytes + bytes > FRAME_BYTES_GOAL
-                || frame.len() + commands.len() > COMMANDS_PER_FRAME_MAX
-        });
+        let is_full = self.bytes + bytes > FRAME_BYTES_GOAL;
         match self.frames.last_mut() {
             Some(frame) if !is_full || frame.is_empty() => {
                 frame.extend(commands);
@@ -46,17 +49,15 @@ impl Batch {
 }
 
 /// The longest that a command can be in either codec, with the comma behind it: each byte of a
-/// topic's name may need an escape of two and each of an epoch, a token or a name one of six; the
-/// rest of the longest `subscribe` has 167.
+/// topic's name may need an escape of two and each of an epoch, a token or a name one of six.
 fn command_bytes_max(command: &Command) -> usize {
-    const REST: usize = 167;
     let text = |text: &Option<String>| 6 * text.as_ref().map_or(0, String::len);
     match &command.request {
         Request::Subscribe(Subscribe { topic, since, .. }) => {
-            REST + 2 * topic.len() + 6 * since.as_ref().map_or(0, |since| since.epoch.len())
+            REST_BYTES + 2 * topic.len() + 6 * since.as_ref().map_or(0, |since| since.epoch.len())
         }
-        Request::Unsubscribe(unsubscribe) => REST + 2 * unsubscribe.topic.len(),
-        Request::Connect(connect) => REST + text(&connect.token) + text(&connect.name),
+        Request::Unsubscribe(unsubscribe) => REST_BYTES + 2 * unsubscribe.topic.len(),
+        Request::Connect(connect) => REST_BYTES + text(&connect.token) + text(&connect.name),
         // No other command is put into a batch.
         _ => FRAME_BYTES_GOAL,
     }

@@ -2,7 +2,7 @@
 //! waits. Counts only; the bytes are with the requests and the connection.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::{Mutex, Notify};
 
@@ -19,7 +19,6 @@ pub(crate) struct BufferedAmount {
     turn: Mutex<()>,
     /// Wakes the one whose turn it is.
     lowered: Notify,
-    is_closed: AtomicBool,
 }
 
 /// There was no room; the amount that was in the way, in bytes.
@@ -34,7 +33,6 @@ impl BufferedAmount {
             waiting: AtomicUsize::new(0),
             turn: Mutex::new(()),
             lowered: Notify::new(),
-            is_closed: AtomicBool::new(false),
         }
     }
 
@@ -46,20 +44,18 @@ impl BufferedAmount {
         self.high_water_bytes
     }
 
-    /// Waits until there is room for `bytes`; `None` once the client has ended. A frame larger
-    /// than the mark has room when nothing else is buffered. Cancel safe.
-    pub(crate) async fn reserve(self: &Arc<Self>, bytes: u64) -> Option<Charge> {
+    /// Waits until there is room for `bytes`. A frame larger than the mark has room when nothing
+    /// else is buffered. Whoever waits when the client ends gets room, because nothing is buffered
+    /// any more, and hears of the end when it puts its frame into the queue. Cancel safe.
+    pub(crate) async fn reserve(self: &Arc<Self>, bytes: u64) -> Charge {
         if let Ok(charge) = self.try_reserve(bytes) {
-            return Some(charge);
+            return charge;
         }
         let _waiting = Waiting::begin(&self.waiting);
         let _turn = self.turn.lock().await;
         loop {
-            if self.is_closed.load(Ordering::Acquire) {
-                return None;
-            }
             if let Ok(charge) = self.take(bytes) {
-                return Some(charge);
+                return charge;
             }
             self.lowered.notified().await;
         }
@@ -78,12 +74,6 @@ impl BufferedAmount {
     pub(crate) fn charge(self: &Arc<Self>, bytes: u64) -> Charge {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         Charge { amount: self.clone(), bytes }
-    }
-
-    /// Lets nobody wait any more.
-    pub(crate) fn close(&self) {
-        self.is_closed.store(true, Ordering::Release);
-        self.lowered.notify_one();
     }
 
     fn take(self: &Arc<Self>, bytes: u64) -> Result<Charge, NoRoom> {
@@ -148,11 +138,13 @@ impl Drop for Charge {
 mod tests {
     use std::time::Duration;
 
+    use tokio::sync::mpsc;
     use tokio::time::timeout;
 
     use super::*;
 
     const A_MOMENT: Duration = Duration::from_millis(20);
+    const SOON: Duration = Duration::from_secs(10);
 
     fn amount(high_water_bytes: u64) -> Arc<BufferedAmount> {
         Arc::new(BufferedAmount::new(high_water_bytes))
@@ -161,7 +153,7 @@ mod tests {
     #[tokio::test]
     async fn room_ends_at_the_mark_and_comes_back_with_what_is_released() {
         let amount = amount(100);
-        let mut first = amount.reserve(60).await.unwrap();
+        let mut first = amount.reserve(60).await;
         let second = amount.try_reserve(40).unwrap();
         assert_eq!(amount.try_reserve(1).unwrap_err(), NoRoom(100));
         first.release(25);
@@ -176,62 +168,55 @@ mod tests {
     #[tokio::test]
     async fn a_frame_over_the_mark_goes_alone() {
         let amount = amount(100);
-        let small = amount.reserve(1).await.unwrap();
+        let small = amount.reserve(1).await;
         assert!(amount.try_reserve(500).is_err());
         drop(small);
-        let large = amount.reserve(500).await.unwrap();
+        let large = amount.try_reserve(500).unwrap();
         assert_eq!(amount.bytes(), 500);
         drop(large);
+    }
+
+    /// Waits for room for each of these, and tells who gets it.
+    async fn wait(
+        amount: &Arc<BufferedAmount>,
+        waiters: &[(&'static str, u64)],
+    ) -> mpsc::UnboundedReceiver<(&'static str, Charge)> {
+        let (order, served) = mpsc::unbounded_channel();
+        for &(name, bytes) in waiters {
+            let (amount, order) = (amount.clone(), order.clone());
+            tokio::spawn(async move {
+                let charge = amount.reserve(bytes).await;
+                order.send((name, charge)).expect("a listener");
+            });
+            tokio::task::yield_now().await;
+        }
+        served
     }
 
     #[tokio::test]
     async fn waiters_get_room_in_the_order_in_which_they_came() {
         let amount = amount(100);
-        let held = amount.reserve(100).await.unwrap();
-        let (order, mut served) = tokio::sync::mpsc::unbounded_channel();
-        for (name, bytes) in [("large", 90), ("small", 10), ("other", 80)] {
-            let (amount, order) = (amount.clone(), order.clone());
-            tokio::spawn(async move {
-                let charge = amount.reserve(bytes).await;
-                order.send((name, charge)).unwrap();
-            });
-            tokio::task::yield_now().await;
-        }
+        let held = amount.reserve(50).await;
+        let mut served = wait(&amount, &[("large", 90), ("small", 10), ("other", 80)]).await;
         assert!(timeout(A_MOMENT, served.recv()).await.is_err());
         assert!(amount.try_reserve(1).is_err(), "it went past those who wait");
         drop(held);
-        let (large, charge) = served.recv().await.unwrap();
-        assert_eq!((large, served.recv().await.unwrap().0), ("large", "small"));
-        assert!(timeout(A_MOMENT, served.recv()).await.is_err());
+        let mut next = async || timeout(SOON, served.recv()).await.expect("room").expect("one");
+        let (large, charge) = next().await;
+        let (small, _charge) = next().await;
+        assert_eq!((large, small), ("large", "small"));
+        assert!(timeout(A_MOMENT, next()).await.is_err());
         drop(charge);
-        assert_eq!(served.recv().await.unwrap().0, "other");
+        assert_eq!(next().await.0, "other");
     }
 
     #[tokio::test]
     async fn who_gives_up_waiting_lets_the_next_one_on() {
         let amount = amount(100);
-        let held = amount.reserve(50).await.unwrap();
+        let held = amount.reserve(50).await;
         assert!(timeout(A_MOMENT, amount.reserve(90)).await.is_err());
-        assert!(timeout(A_MOMENT, amount.reserve(50)).await.is_ok());
+        assert!(timeout(SOON, amount.reserve(50)).await.is_ok());
         drop(held);
-    }
-
-    #[tokio::test]
-    async fn nobody_waits_for_a_client_that_has_ended() {
-        let amount = amount(100);
-        let _held = amount.reserve(100).await.unwrap();
-        let waiting: Vec<_> = (0..3)
-            .map(|_| {
-                let amount = amount.clone();
-                tokio::spawn(async move { amount.reserve(1).await.is_none() })
-            })
-            .collect();
-        tokio::task::yield_now().await;
-        amount.close();
-        for waiter in waiting {
-            assert!(timeout(A_MOMENT, waiter).await.unwrap().unwrap());
-        }
-        assert!(amount.reserve(1).await.is_none());
     }
 
     #[tokio::test]

@@ -167,8 +167,7 @@ impl Client {
         }
         let room = self.handle.shared.buffered.reserve(frame_bytes(&frame));
         match timeout(self.handle.command_timeout(), room).await {
-            Ok(Some(charge)) => Ok(Outgoing { frame, charge: Some(charge) }),
-            Ok(None) => Err(self.handle.shared.end_error()),
+            Ok(charge) => Ok(Outgoing { frame, charge: Some(charge) }),
             Err(_) => Err(self.buffer_full(self.buffered_amount())),
         }
     }

@@ -135,6 +135,7 @@ impl Connection {
         };
         let stream = TcpStream::connect(&address.host_port).await.map_err(unreachable)?;
         stream.set_nodelay(true).map_err(unreachable)?;
+        bound_unsent(&stream).map_err(unreachable)?;
         let stream = Metered::new(stream);
         let refused = |error| refusal(address, error);
         let mut request = address.uri.clone().into_client_request().map_err(refused)?;
@@ -241,6 +242,20 @@ impl Connection {
             Err(error) => Progress::Lost(Loss::without_code(error.to_string())),
         }
     }
+}
+
+/// Bounds how much the kernel takes ahead of what it can send. Without this it takes megabytes,
+/// which grow old there while the buffered amount says that all is well.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+fn bound_unsent(stream: &TcpStream) -> std::io::Result<()> {
+    const UNSENT_BYTES_MAX: u32 = 64 * 1024;
+    socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)
+}
+
+/// Other systems have no such bound that could be set here.
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+fn bound_unsent(_: &TcpStream) -> std::io::Result<()> {
+    Ok(())
 }
 
 fn loss_of(close: Option<CloseFrame>) -> Loss {

@@ -265,7 +265,6 @@ impl Driver {
         self.shared.ended.set(error.clone()).ok();
         self.session.end(error);
         self.requests.close().into_iter().for_each(|request| request.fail(error.clone()));
-        self.shared.buffered.close();
         self.shared.events.emit(Event::Closed);
     }
 }

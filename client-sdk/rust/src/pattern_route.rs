@@ -94,7 +94,7 @@ impl PatternRoute {
                 return;
             } else if push.offset <= last {
                 self.tell_gap(topic, Missed::Unknown, None, backlog);
-            } else if facts.mode == Mode::All && previous > last {
+            } else if (self.mode, facts.mode) == (Mode::All, Mode::All) && previous > last {
                 let missed = Missed::Offsets { from: last + 1, to: previous };
                 self.tell_gap(topic, missed, None, backlog);
             }

@@ -155,3 +155,21 @@ impl Listener {
         self.begun.as_ref().is_some_and(oneshot::Sender::is_closed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_broker_may_have_forgotten_is_not_repeated() {
+        let minute = Duration::from_secs(60);
+        let within_a_minute = Repeats::Until(Instant::now() + minute);
+        tokio::time::advance(minute - Duration::from_millis(1)).await;
+        assert!(within_a_minute.allows_another() && Repeats::Always.allows_another());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(!within_a_minute.allows_another() && Repeats::Always.allows_another());
+        assert!(!Repeats::Never.allows_another());
+    }
+}

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fanfare_client::{Client, Error, Event, Payload, PublishOptions};
+use fanfare_protocol::{Connected, ReplyBody};
 use tokio::time::timeout;
 
 use crate::peer::{A_MOMENT, Link, Peer, SOON, published_text};
@@ -15,7 +16,11 @@ fn large(n: usize) -> Payload {
 /// The bytes that an unconfirmed message to `t` has on the wire.
 fn wire_bytes(text: &str) -> u64 {
     let command = format!(r#"{{"publish":{{"topic":"t","text":"{text}"}}}}"#).len();
-    let header = if command < 126 { 2 } else { 4 };
+    let header = match command {
+        0..126 => 2,
+        126..65_536 => 4,
+        _ => 10,
+    };
     let masking_key = 4;
     (header + masking_key + command) as u64
 }
@@ -109,6 +114,40 @@ async fn a_network_that_takes_nothing_makes_publishing_wait_and_nothing_is_lost(
     for waiter in waiting {
         waiter.await.unwrap().unwrap();
     }
+    emptied(&client).await;
+}
+
+#[tokio::test]
+async fn a_frame_that_the_network_has_taken_in_part_counts_with_the_rest() {
+    let peer = Peer::bind().await;
+    let builder = peer.builder().high_water_mark(u64::MAX);
+    let (client, mut link) = tokio::join!(builder.connect(), async {
+        let mut link = peer.accept().await;
+        let command = link.command().await;
+        let connected = Connected {
+            connection: "c1".to_owned(),
+            node: "n1".to_owned(),
+            ping_interval_ms: 25_000,
+            message_bytes_max: u64::MAX,
+        };
+        link.confirm(&command, ReplyBody::Connect(connected)).await;
+        link
+    });
+    let client = client.unwrap();
+    // More than all buffers between two loopback sockets hold.
+    let text = "x".repeat(15_000_000);
+    client.publish_unconfirmed("t", Payload::text(text.clone())).await.unwrap();
+    let whole = wire_bytes(&text);
+    let mut before = whole;
+    loop {
+        tokio::time::sleep(A_MOMENT).await;
+        match client.buffered_amount() {
+            amount if amount == before && amount < whole => break,
+            amount => before = amount,
+        }
+    }
+    assert!(before > 0, "the network took everything");
+    assert_eq!(published_text(&link.command().await).len(), text.len());
     emptied(&client).await;
 }
 

@@ -1,7 +1,8 @@
 //! Subscriptions to patterns, alone and beside others that match the same topics.
 
 use fanfare_client::{
-    Client, Codec, Filter, Gap, Missed, Mode, SubscribeOptions, Subscription, TopicName,
+    Client, Codec, ErrorCode, ErrorReply, Filter, Gap, Missed, Mode, SubscribeOptions,
+    Subscription, TopicName,
 };
 use fanfare_protocol::Command;
 
@@ -173,6 +174,30 @@ async fn in_mode_latest_offsets_may_skip() {
         link.message("ticks.A", offset, "x").await;
         assert_eq!(next_message(&mut ticks).await.offset, offset);
     }
+}
+
+#[tokio::test]
+async fn a_pattern_that_is_asked_for_again_later_is_the_younger_one() {
+    let peer = Peer::bind().await;
+    let (client, mut link) = peer.client(peer.builder()).await;
+    let latest = SubscribeOptions::new().mode(Mode::Latest);
+    let mut slow = subscribe(&mut link, &client, "a.>", latest, Mode::Latest).await;
+    let mut everything = subscribe_all(&mut link, &client, ">").await;
+    let (mut link, commands) = back(&peer, link).await;
+    let busy = ErrorReply::new(ErrorCode::Unavailable, "not now");
+    link.refuse(&commands[0], busy).await;
+    link.confirm_pattern(&commands[1], Mode::All).await;
+    let again = link.command().await;
+    assert_eq!(subscribed_topic(&again), "a.>");
+    link.confirm_pattern(&again, Mode::Latest).await;
+    assert_eq!(next_gap(&mut everything).await.missed, Missed::Unknown);
+    for offset in [1, 7] {
+        link.message("a.b", offset, "x").await;
+        next_text(&mut slow).await;
+    }
+    // Now the pattern of mode `all` decides, and so 2 to 6 were not passed over but lost.
+    next_text(&mut everything).await;
+    assert_eq!(next_gap(&mut everything).await.missed, Missed::Offsets { from: 2, to: 6 });
 }
 
 /// Breaks the connection and lets the client come back.
