@@ -119,7 +119,10 @@ impl Server {
         }
         let listen_error = |addr| move |source| StartError::Listen { addr, source };
         let limits = &config.limits;
-        let user_timeout = Duration::from_millis(limits.stall_timeout_ms + limits.close_timeout_ms);
+        // The kernel counts from when the peer's window closed, the broker from when the kernel
+        // was full, which may be long after; the broker is to be first, because it says why.
+        let user_timeout =
+            Duration::from_millis(2 * limits.stall_timeout_ms + limits.close_timeout_ms);
         let listeners =
             net::listen(config.listen, count, user_timeout).map_err(listen_error(config.listen))?;
         let admin_listener = std::net::TcpListener::bind(config.admin_listen)
