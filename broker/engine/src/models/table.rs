@@ -89,7 +89,7 @@ fn a_push_outside_of_the_topics_lock_is_found() {
 fn joins_while_publishing() {
     const PUBLISHED: u64 = 3;
     let table = table(2, 10);
-    join(table, 0).unwrap();
+    join(&table, 0).unwrap();
     let publisher = spawn(&table, |table| {
         let counters = ShardCounters::default();
         for _ in 0..PUBLISHED {
