@@ -7,6 +7,8 @@
 mod support;
 
 mod fast_publishers;
+mod patterns;
+mod rates;
 mod returning;
 mod slow_readers;
 mod stopping;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use fanfare::Server;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -128,24 +128,26 @@ impl Wire {
         Self { stream, come: Vec::new(), received: 0 }
     }
 
-    /// An SDK connection in JSON that has sent these commands and read their replies.
-    pub(crate) async fn sdk(server: &Server, commands: &[Value]) -> Self {
+    /// An SDK connection in JSON that has connected, and the broker's name for it.
+    pub(crate) async fn named(server: &Server) -> (Self, String) {
         let mut wire = Self::open(server, "/v1/ws").await;
-        wire.send(&serde_json::json!({"id": 0, "connect": {}})).await;
-        wire.reply().await;
+        let reply = wire.ask(json!({"connect": {}})).await;
+        let name = reply["connect"]["connection"].as_str().expect("a name").to_owned();
+        (wire, name)
+    }
+
+    /// An SDK connection that has sent these commands.
+    pub(crate) async fn sdk(server: &Server, commands: &[Value]) -> Self {
+        let (mut wire, _) = Self::named(server).await;
         for command in commands {
-            let mut command = command.clone();
-            command["id"] = 1.into();
-            wire.send(&command).await;
-            let reply = wire.reply().await;
-            assert!(reply["error"].is_null(), "{command}: {reply}");
+            wire.ask(command.clone()).await;
         }
         wire
     }
 
     /// An SDK connection that subscribes with these options.
     pub(crate) async fn subscriber(server: &Server, options: Value) -> Self {
-        Self::sdk(server, &[serde_json::json!({"subscribe": options})]).await
+        Self::sdk(server, &[json!({"subscribe": options})]).await
     }
 
     pub(crate) async fn send(&mut self, command: &Value) {
@@ -153,14 +155,13 @@ impl Wire {
         self.stream.write_all(&frame(0x81, text.as_bytes())).await.unwrap();
     }
 
-    async fn reply(&mut self) -> Value {
-        loop {
-            let frame = self.frame().await.expect("a reply");
-            let json = frame.json();
-            if !json["id"].is_null() {
-                return json;
-            }
-        }
+    /// Sends a command and returns its reply, which must be the next frame.
+    pub(crate) async fn ask(&mut self, mut command: Value) -> Value {
+        command["id"] = 1.into();
+        self.send(&command).await;
+        let reply = self.json().await;
+        assert!(reply["id"] == 1 && reply["error"].is_null(), "{command}: {reply}");
+        reply
     }
 
     /// Reads at most `bytes` of what has come. Whether anything had.

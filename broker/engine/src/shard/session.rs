@@ -161,8 +161,8 @@ impl<S: Socket> Shard<S> {
             return Err(ErrorReply::new(ErrorCode::NotSubscribed, message));
         };
         match filter {
-            Filter::Topic(_) => self.leave(key, place),
-            Filter::Pattern(_) => self.leave_pattern(key, place),
+            Filter::Topic(_) => self.end_subscription(key, place, now),
+            Filter::Pattern(_) => self.end_pattern(key, place, now),
         }
         Ok(ReplyBody::Unsubscribe(Unsubscribed {}))
     }

@@ -11,8 +11,8 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use super::Key;
-use super::tier::{Lists, TierStates};
-use crate::topics::{PatternTree, Topic};
+use super::tier::{Lists, Tier, TierStates};
+use crate::topics::{Message, PatternTree, Topic};
 
 /// All topics and patterns with subscribers on this shard.
 #[derive(Debug, Default)]
@@ -229,6 +229,19 @@ impl LocalTopic {
     /// Whether messages up to `offset` may still come later than from the ring.
     pub(super) fn holds_any(&self) -> bool {
         self.tiers.as_deref().is_some_and(TierStates::hold_any)
+    }
+
+    /// The offset up to which a subscriber in this tier, who is not behind, has what it is to get.
+    pub(super) fn served(&self, key: Key, tier: Tier) -> u64 {
+        let held = self.tiers.as_deref().and_then(|tiers| tiers.held(tier));
+        let joined_at = self.fresh.get(&key).copied().unwrap_or(0);
+        held.map_or(self.newest, |(_, after)| after).max(joined_at)
+    }
+
+    /// The message that this tier holds back from a subscriber.
+    pub(super) fn held_from(&self, key: Key, tier: Tier) -> Option<&Arc<Message>> {
+        let (held, _) = self.tiers.as_deref()?.held(tier)?;
+        Some(held).filter(|held| self.includes(key, held.offset()))
     }
 
     /// Whether the message at `offset` is for this subscriber.

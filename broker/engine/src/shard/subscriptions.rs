@@ -4,7 +4,7 @@ use fanfare_protocol::{
     CloseCode, Mode, PatternSubscribed, Position, Subscribed, TopicName, TopicPattern,
 };
 
-use super::connection::{PatternSubscription, StreamOptions, Subscription, Terms};
+use super::connection::{PatternSubscription, StreamOptions, Subscription, Terms, Through};
 use super::tier::Tier;
 use super::{Key, Shard, Socket};
 use crate::fault::{Fault, planted};
@@ -47,6 +47,7 @@ impl<S: Socket> Shard<S> {
         wishes: Wishes<'_>,
         now: Now,
     ) -> Result<Subscribed, JoinError> {
+        self.send_held(key, name, now);
         let connection = self.connections.get(key.0 as usize);
         let member = connection.map_or((0, None), |connection| {
             (connection.serial, connection.extras().and_then(|extras| extras.name.clone()))
@@ -77,9 +78,10 @@ impl<S: Socket> Shard<S> {
         let at = connection.subscriptions.partition_point(|s| s.local < local);
         connection.subscriptions.insert(at, Subscription { local, position, terms, listens });
         self.counters.subscriptions.add(1);
-        let has_older = joined.has_older_mail || topic.holds_any();
-        if is_new && has_older && !planted(Fault::ForgetMailAtJoin) {
-            self.locals.skip_up_to(local, key, head);
+        let has_older = topic.holds_any() || (is_new && joined.has_older_mail);
+        if has_older && !planted(Fault::ForgetMailAtJoin) {
+            let has = if is_new { head } else { topic.newest };
+            self.locals.skip_up_to(local, key, has);
         }
         let newest = head.saturating_sub(u64::from(snapshot));
         let owed_after = since.filter(|_| recovered).map_or(newest, |since| since.offset);
@@ -88,6 +90,23 @@ impl<S: Socket> Shard<S> {
             self.fall_behind(key, local, owed_after.min(is_owed.unwrap_or(owed_after)), now);
         }
         Ok(subscribed)
+    }
+
+    /// Sends what a connection's pattern holds back of a topic, while the pattern still decides.
+    fn send_held(&mut self, key: Key, name: &TopicName, now: Now) {
+        let connection = self.connections.get(key.0 as usize);
+        let Some(connection) = connection.filter(|c| !c.patterns().is_empty()) else { return };
+        let Some(local) = self.topics.id_of(name).and_then(|id| self.locals.find(id)) else {
+            return;
+        };
+        let topic = &self.locals.topics[local as usize];
+        let Some((_, terms)) = connection.through(local, &topic.patterns) else { return };
+        let is_behind = connection.behind().is_some_and(|behind| behind.get(local).is_some());
+        if let Some(held) = topic.held_from(key, terms.tier).filter(|_| !is_behind) {
+            let frame = held.frame(connection.form).clone();
+            self.send(key, frame, now);
+            self.counters.messages_out.add(1);
+        }
     }
 
     /// Subscribes a connection by pattern.
@@ -245,6 +264,48 @@ impl<S: Socket> Shard<S> {
             && !planted(Fault::ForgetWhoMoved)
         {
             moved.subscriptions[at].position = Some(position);
+        }
+    }
+
+    /// Ends a subscription by name that another one of the connection may outlive.
+    pub(super) fn end_subscription(&mut self, key: Key, at: usize, now: Now) {
+        let Subscription { local, terms, .. } = self.connections[key.0 as usize].subscriptions[at];
+        let served = self.locals.topics[local as usize].served(key, terms.tier);
+        self.leave(key, at);
+        self.take_over(key, local, served, now);
+    }
+
+    /// Ends a subscription by pattern that another one of the connection may outlive.
+    pub(super) fn end_pattern(&mut self, key: Key, at: usize, now: Now) {
+        let connection = &self.connections[key.0 as usize];
+        let ended = connection.patterns()[at];
+        let topics = self.locals.patterns[ended.pattern as usize].topics.iter();
+        let served = topics.filter_map(|local| {
+            let topic = &self.locals.topics[*local as usize];
+            let (through, terms) = connection.through(*local, &topic.patterns)?;
+            let is_held = topic.holds_any() && through == Through::Pattern(ended.pattern);
+            is_held.then(|| (*local, topic.served(key, terms.tier)))
+        });
+        let served: Vec<(u32, u64)> = served.collect();
+        self.leave_pattern(key, at);
+        for (local, served) in served {
+            self.take_over(key, local, served, now);
+        }
+    }
+
+    /// A topic that a connection has up to `served` goes on through another subscription, whose
+    /// tier has sent more or less than that: what is missing is owed, what is held twice is not.
+    fn take_over(&mut self, key: Key, local: u32, served: u64, now: Now) {
+        let Some(topic) = self.locals.get(local).filter(|topic| topic.holds_any()) else { return };
+        let connection = &self.connections[key.0 as usize];
+        let is_behind = connection.behind().is_some_and(|behind| behind.get(local).is_some());
+        if is_behind || connection.through(local, &topic.patterns).is_none() {
+            return;
+        }
+        if served < topic.newest {
+            self.fall_behind(key, local, served, now);
+        } else {
+            self.locals.skip_up_to(local, key, served);
         }
     }
 

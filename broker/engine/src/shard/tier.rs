@@ -105,6 +105,8 @@ pub(super) struct TierState {
     waits: bool,
     /// The newest message that came while it waited.
     held: Option<Arc<Message>>,
+    /// The offset before the first message that came while it waited.
+    held_after: u64,
     /// The newest message that was sent.
     pub(super) sent_offset: u64,
     /// When it was sent.
@@ -117,6 +119,12 @@ impl TierStates {
         self.0.iter().any(|state| state.held.is_some())
     }
 
+    /// What a tier holds back, if anything, and the offset after which it has sent nothing.
+    pub(super) fn held(&self, tier: Tier) -> Option<(&Arc<Message>, u64)> {
+        let state = self.get(tier)?;
+        Some((state.held.as_ref()?, state.held_after))
+    }
+
     pub(super) fn get(&self, tier: Tier) -> Option<&TierState> {
         self.0.get(tier.place()?)
     }
@@ -125,6 +133,9 @@ impl TierStates {
     pub(super) fn admit(&mut self, tier: Tier, message: &Arc<Message>, now_ms: u64) -> bool {
         let Some(state) = tier.place().map(|place| &mut self.0[place]) else { return true };
         if state.waits {
+            if state.held.is_none() {
+                state.held_after = message.offset() - 1;
+            }
             state.held = Some(message.clone());
             return false;
         }

@@ -71,11 +71,11 @@ impl TopicTable {
     /// Counts one more subscriber of `name`, and tells the offset after which it will get every
     /// message through its shard's mailbox.
     pub(crate) fn join(&self, name: &TopicName, join: &Join<'_>) -> Result<Joined, JoinError> {
+        if join.listens && !self.limits().namespaces.of(name.as_str()).presence {
+            return Err(JoinError::NoPresence);
+        }
         loop {
             let topic = self.get_or_create(name)?;
-            if join.listens && !topic.options.presence {
-                return Err(JoinError::NoPresence);
-            }
             let mut state = topic.lock();
             if state.retired && !planted(Fault::JoinRetired) {
                 continue;
@@ -194,7 +194,7 @@ impl TopicTable {
         }
         let topic = self.find(name);
         let snapshot = topic.and_then(|topic| {
-            topic.lock().presence.as_ref().map(|presence| presence.snapshot(limit))
+            topic.lock().presence.as_mut().map(|presence| presence.snapshot(limit))
         });
         Ok(snapshot.unwrap_or(PresenceSnapshot { count: 0, version: 0, members: Vec::new() }))
     }

@@ -42,6 +42,8 @@ pub(super) struct Presence {
     members: BTreeMap<MemberId, MemberName>,
     /// Whether each member that changed since the last telling is there now.
     changed: BTreeMap<MemberId, bool>,
+    /// Whether someone has asked who is there since then, and so knows of changes not told yet.
+    is_listed: bool,
     /// Tellings so far.
     version: u64,
     /// Subscriptions by shard that want to be told.
@@ -64,6 +66,7 @@ impl Presence {
         Self {
             members: BTreeMap::new(),
             changed: BTreeMap::new(),
+            is_listed: false,
             version: 0,
             listeners: SmallVec::from_elem(0, shards),
         }
@@ -83,7 +86,7 @@ impl Presence {
 
     fn change(&mut self, id: MemberId, is_there: bool) -> bool {
         let is_first = self.changed.is_empty();
-        if self.changed.remove(&id).is_none() {
+        if self.changed.remove(&id).is_none() || self.is_listed {
             self.changed.insert(id, is_there);
         }
         is_first && !self.changed.is_empty()
@@ -93,7 +96,8 @@ impl Presence {
         self.members.is_empty() && self.changed.is_empty()
     }
 
-    pub(super) fn snapshot(&self, limit: usize) -> PresenceSnapshot {
+    pub(super) fn snapshot(&mut self, limit: usize) -> PresenceSnapshot {
+        self.is_listed = true;
         let members = self.members.iter().take(limit).map(|(id, name)| (*id, name.clone()));
         PresenceSnapshot {
             count: self.members.len() as u64,
@@ -108,6 +112,7 @@ impl Presence {
             return None;
         }
         self.version += 1;
+        self.is_listed = false;
         let changed = std::mem::take(&mut self.changed);
         let mut update = PresenceUpdate {
             topic: topic.clone(),

@@ -190,12 +190,6 @@ impl TopicState {
         self.interest.iter().map(|shard| u64::from(shard.by_name)).sum()
     }
 
-    /// Messages that are kept whatever else the namespace says: the newest, where the namespace
-    /// keeps it, and while someone subscribes by name, who may be slow and owed it.
-    fn fewest_kept(&self, options: &NamespaceOptions) -> usize {
-        usize::from(options.latest || self.subscriber_count() > 0)
-    }
-
     /// Keeps a message; the change in kept bytes. `room_bytes`: what the node's budget still has.
     pub(super) fn keep(
         &mut self,
@@ -212,6 +206,12 @@ impl TopicState {
         self.ring.trim(options, self.fewest_kept(options))
     }
 
+    /// Messages that are kept over the namespace's number and bytes: the newest, where the
+    /// namespace keeps it, and while someone subscribes, who may be slow and owed it.
+    fn fewest_kept(&self, options: &NamespaceOptions) -> usize {
+        usize::from(options.latest || self.interest.iter().any(|shard| shard.is_some()))
+    }
+
     /// Drops what has grown too old; the bytes that were freed.
     pub(super) fn expire(
         &mut self,
@@ -219,7 +219,8 @@ impl TopicState {
         limits: &Limits,
         now: Now,
     ) -> usize {
-        let fewest = self.fewest_kept(options);
+        // A pattern does not hold a topic in the table for good.
+        let fewest = usize::from(options.latest || self.subscriber_count() > 0);
         let mut freed = self.ring.expire(options, fewest, now);
         if let Some(keys) = self.keys.as_deref_mut() {
             freed += keys.expire(limits, now);

@@ -141,6 +141,26 @@ fn presence_tells_who_is_there_and_gathers_changes() {
 }
 
 #[test]
+fn who_was_listed_and_leaves_before_its_join_is_told_is_told_to_have_left() {
+    let mut world = world(NamespaceOptions { presence: true, ..Default::default() });
+    let (key, client) = world.subscriber(&[]);
+    let listening = Subscribe { presence: true, ..Subscribe::new("n.room") };
+    ask(&mut world, key, &client, Request::Subscribe(listening));
+    let (guest, _) = world.subscriber(&["n.room"]);
+    let list = Presence { topic: "n.room".into(), limit: None };
+    let ReplyBody::Presence(list) = ask(&mut world, key, &client, Request::Presence(list)) else {
+        panic!()
+    };
+    assert_eq!((list.version, list.count), (0, 2));
+    world.shard.end(guest);
+    world.shard.topics().tell_presence(world.now);
+    world.deliver();
+    let ServerFrame::Event(Event::Presence(change)) = client.frames()[0].json() else { panic!() };
+    assert_eq!((change.version, change.count), (1, 1));
+    assert_eq!(change.left, [list.members[1].connection.clone()]);
+}
+
+#[test]
 fn presence_is_off_unless_the_namespace_turns_it_on() {
     let mut world = world(NamespaceOptions::default());
     let (key, client) = world.subscriber(&[]);
@@ -154,6 +174,7 @@ fn presence_is_off_unless_the_namespace_turns_it_on() {
         assert_eq!(error.code, ErrorCode::NotEnabled);
     }
     assert_eq!(world.counters().subscriptions.get(), 0);
+    assert_eq!(world.shard.topics().topic_count(), 0, "a refusal leaves no topic behind");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Subscriptions with a rate: at most so many messages a second, the last one always, and the
 //! same ones for everybody in a tier.
 
-use fanfare_protocol::{Request, ServerFrame, Subscribe};
+use fanfare_protocol::{Request, ServerFrame, Subscribe, Unsubscribe};
 
 use super::world::{Client, Frame, World};
 use super::*;
@@ -101,4 +101,92 @@ fn a_slow_reader_with_a_rate_ends_at_the_newest() {
     pass(&mut world, 1_000);
     let got = offsets(&client);
     assert!(got.is_sorted_by(|a, b| a < b) && got.last() == Some(&7), "{got:?}");
+}
+
+/// Subscribes or unsubscribes a client, by name or pattern.
+fn ask(world: &mut World, (key, client): &(Key, Client), request: Request) {
+    let before = client.frames();
+    client.command(2, request);
+    world.read(*key);
+    let is_message = |frame: &Frame| matches!(frame.json(), ServerFrame::Message(_));
+    let come = client.frames().into_iter().filter(is_message);
+    client.put_back(before.into_iter().chain(come).collect());
+}
+
+fn with_rate(topic: &str, max_rate: Option<u32>) -> Request {
+    Request::Subscribe(Subscribe { max_rate, snapshot: Some(false), ..Subscribe::new(topic) })
+}
+
+fn without(topic: &str) -> Request {
+    Request::Unsubscribe(Unsubscribe { topic: topic.to_owned() })
+}
+
+#[test]
+fn what_a_subscription_has_brought_does_not_come_again_through_a_slower_one() {
+    for (first, second) in [("t.A", "t.*"), ("t.>", "t.A"), ("t.>", "t.*")] {
+        let mut world = World::new(|_| {});
+        let (_, other) = rated(&mut world, "t.A", 1);
+        let client = world.subscriber(&[]);
+        // The first decides: by name over a pattern, an earlier pattern over a later one.
+        ask(&mut world, &client, with_rate(first, None));
+        let is_name_later = second == "t.A";
+        if !is_name_later {
+            ask(&mut world, &client, with_rate(second, Some(1)));
+        }
+        for _ in 0..3 {
+            world.publish("t.A", "1");
+            world.deliver();
+        }
+        // The tier has sent 1 and holds 3.
+        if is_name_later {
+            ask(&mut world, &client, with_rate(second, Some(1)));
+        }
+        ask(&mut world, &client, without(first));
+        pass(&mut world, 1_000);
+        assert_eq!(offsets(&client.1), [1, 2, 3], "{first} {second}");
+        assert_eq!(offsets(&other), [1, 3]);
+        world.publish("t.A", "1");
+        pass(&mut world, 1_000);
+        assert_eq!(offsets(&client.1), [4], "{first} {second}");
+    }
+}
+
+#[test]
+fn what_a_slower_subscription_holds_back_comes_through_the_one_that_outlives_it() {
+    for (slow, stays, stays_at) in
+        [("t.A", "t.*", None), ("t.A", "t.*", Some(2)), ("t.>", "t.*", None)]
+    {
+        let mut world = World::new(|_| {});
+        let client = world.subscriber(&[]);
+        ask(&mut world, &client, with_rate(slow, Some(1)));
+        ask(&mut world, &client, with_rate(stays, stays_at));
+        for _ in 0..3 {
+            world.publish("t.A", "1");
+            world.deliver();
+        }
+        ask(&mut world, &client, without(slow));
+        let expected = if stays_at.is_some() { vec![1, 3] } else { vec![1, 2, 3] };
+        assert_eq!(offsets(&client.1), expected, "{slow} {stays}");
+        pass(&mut world, 1_000);
+        assert_eq!(offsets(&client.1), [0; 0], "{slow} {stays}");
+    }
+}
+
+#[test]
+fn what_a_pattern_holds_back_comes_before_a_subscription_by_name_decides() {
+    for max_rate in [None, Some(1), Some(10)] {
+        let mut world = World::new(|_| {});
+        let client = world.subscriber(&[]);
+        ask(&mut world, &client, with_rate("t.*", Some(1)));
+        for _ in 0..3 {
+            world.publish("t.A", "1");
+            world.deliver();
+        }
+        ask(&mut world, &client, with_rate("t.A", max_rate));
+        pass(&mut world, 1_000);
+        assert_eq!(offsets(&client.1), [1, 3], "{max_rate:?}");
+        world.publish("t.A", "1");
+        pass(&mut world, 1_000);
+        assert_eq!(offsets(&client.1), [4], "{max_rate:?}");
+    }
 }
