@@ -198,3 +198,19 @@ fn looking_through_topics_again_and_again_is_refused_for_a_second() {
     world.pass(1_000);
     assert_eq!(try_pattern(&mut world, "c.*"), Ok(()));
 }
+
+#[test]
+fn a_name_that_is_asked_for_while_its_pattern_owes_the_topic_is_heard_once() {
+    let mut world = World::new(|_| {});
+    world.publish("t", "1");
+    let (key, client) = world.subscriber(&[]);
+    client.command(2, pattern("*", Mode::All, true));
+    client.command(3, Request::Subscribe(Subscribe::new("t")));
+    world.read(key);
+    world.shard.audit();
+    world.publish("t", "2");
+    world.deliver();
+    assert_eq!(messages(&client), named(&[("t", 1), ("t", 2)]));
+    world.shard.end(key);
+    world.shard.audit_empty();
+}
