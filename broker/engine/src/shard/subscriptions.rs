@@ -123,7 +123,7 @@ impl<S: Socket> Shard<S> {
         let terms = wishes.terms(&options);
         let wants_newest = wishes.wants_newest(terms, &options);
         self.admit_pattern(key, pattern, wants_newest, now)?;
-        // Mail that waits is for those who were here before.
+        // What has come since the command began.
         self.drain_mailbox(usize::MAX, now);
         let place = match self.locals.find_pattern(pattern) {
             Some(place) => place,
