@@ -59,6 +59,12 @@ pub(crate) enum Fault {
     CloseEarly,
     /// A subscriber that moves in its list is not told its new place.
     ForgetWhoMoved,
+    /// A pattern brings a message although another subscription of the connection decides.
+    CountEveryPattern,
+    /// What a tier holds back is forgotten when its time comes.
+    ForgetHeld,
+    /// A ping tells the topic's newest offset, whatever was sent on the connection.
+    TellHeadEarly,
 }
 
 /// Whether this fault is planted. Never, in the broker.

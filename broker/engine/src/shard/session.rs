@@ -121,6 +121,12 @@ impl<S: Socket> Shard<S> {
         now: Now,
     ) -> Result<ReplyBody, ErrorReply> {
         let filter = filter(&subscribe.topic)?;
+        if let Filter::Pattern(_) = filter {
+            // Mail that waits is for those who were here before, and much of it may be for this
+            // connection: with a reply in its outbox it would look blocked.
+            self.flush_outbox(key, now);
+            self.drain_mailbox(usize::MAX, now);
+        }
         // What is marked goes out first: a connection that is owed something counts as waiting.
         self.stage_pending(key, now);
         if self.place_of(key, &filter).is_some() {

@@ -109,7 +109,8 @@ impl<S: Socket> Shard<S> {
                 for &key in keys.iter().filter(|key| topic.includes(**key, offset)) {
                     let connection = &mut connections[key.0 as usize];
                     // Where several subscriptions of one connection match, one of them counts.
-                    let counts = !topic.overlaps()
+                    let counts = planted(Fault::CountEveryPattern)
+                        || !topic.overlaps()
                         || connection
                             .through(local, &topic.patterns)
                             .is_some_and(|(through, _)| through == Through::Pattern(pattern));

@@ -74,7 +74,9 @@ impl<S: Socket> Shard<S> {
         // Through a pattern the connection gets the topic already, older mail included.
         let is_new = connection.through(local, &topic.patterns).is_none();
         topic.listeners += u32::from(listens);
-        let position = Some(topic.named.add(terms.tier, connection.form, key));
+        // Who is owed the topic through a pattern is listed when that is done.
+        let is_behind = connection.behind().is_some_and(|behind| behind.get(local).is_some());
+        let position = (!is_behind).then(|| topic.named.add(terms.tier, connection.form, key));
         let at = connection.subscriptions.partition_point(|s| s.local < local);
         connection.subscriptions.insert(at, Subscription { local, position, terms, listens });
         self.counters.subscriptions.add(1);
@@ -121,7 +123,7 @@ impl<S: Socket> Shard<S> {
         let terms = wishes.terms(&options);
         let wants_newest = wishes.wants_newest(terms, &options);
         self.admit_pattern(key, pattern, wants_newest, now)?;
-        // Mail that waits is for those who were here before.
+        // What has come since the command began.
         self.drain_mailbox(usize::MAX, now);
         let place = match self.locals.find_pattern(pattern) {
             Some(place) => place,

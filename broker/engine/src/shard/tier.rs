@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use fanfare_protocol::limits::MAX_RATES;
 
+use crate::fault::{Fault, planted};
 use crate::topics::{Message, WireForm};
 
 use super::Key;
@@ -147,7 +148,7 @@ impl TierStates {
     pub(super) fn release(&mut self, tier: Tier, now_ms: u64) -> Option<Arc<Message>> {
         let state = &mut self.0[tier.place()?];
         state.waits = false;
-        let message = state.held.take()?;
+        let message = state.held.take().filter(|_| !planted(Fault::ForgetHeld))?;
         state.send(message.offset(), now_ms);
         Some(message)
     }

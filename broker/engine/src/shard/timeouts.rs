@@ -7,6 +7,7 @@ use fanfare_protocol::{CloseCode, Event, Mode, Ping};
 
 use super::connection::{Connection, Phase, Subscription};
 use super::{Key, Shard, Socket};
+use crate::fault::{Fault, planted};
 use crate::sdk_frame::sdk_frame;
 use crate::time::Now;
 use crate::topics::WireForm;
@@ -179,6 +180,7 @@ impl<S: Socket> Shard<S> {
             let owed_after = connection.behind().and_then(|behind| behind.get(*local));
             let tier = topic.tiers.as_deref().and_then(|tiers| tiers.get(terms.tier));
             let (offset, changed_ms) = match (owed_after, tier) {
+                _ if planted(Fault::TellHeadEarly) => (topic.newest, topic.changed_ms),
                 // Told with the first ping after it has caught up.
                 (Some(_), _) if terms.mode == Mode::Latest => continue,
                 (Some(after), _) => (after, topic.changed_ms),

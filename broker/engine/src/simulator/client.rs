@@ -1,14 +1,16 @@
 //! A client over all its connections: what it does next, and what it remembers when it comes
 //! back.
 
-use fanfare_protocol::{ErrorCode, Mode, PayloadKind, Position};
+use fanfare_protocol::{ErrorCode, PayloadKind, Position};
 
+use super::asked::Asked;
 use super::event_loop::Link;
 use super::plan::{ClientPlan, Pace, Plan};
 use super::random::Random;
 use super::record::Record;
-use super::session::{Asked, Session};
+use super::session::Session;
 use super::wire::Wire;
+use super::wish::{Terms, Wish};
 use crate::topics::WireForm;
 
 /// A client, connected or away.
@@ -17,7 +19,7 @@ pub(super) struct Client {
     pub(super) plan: ClientPlan,
     pub(super) session: Option<Session>,
     /// What it subscribed to when it was last connected, by topic, and how far it had come.
-    memory: Vec<Option<(Option<Mode>, Option<Position>)>>,
+    memory: Vec<Option<(Wish, Option<Position>)>>,
 }
 
 /// How a client leaves.
@@ -59,23 +61,23 @@ impl Client {
         }
     }
 
-    /// The topic, mode and position with which it opens a raw stream.
-    pub(super) fn raw_start(&self, random: &mut Random) -> (usize, Option<Mode>, Option<Position>) {
+    /// The topic, wish and position with which it opens a raw stream.
+    pub(super) fn raw_start(&self, random: &mut Random) -> (usize, Wish, Option<Position>) {
         let topic = random.index(self.memory.len());
         match &self.memory[topic] {
-            Some((mode, position)) => (topic, *mode, position.clone()),
-            None => (topic, mode(random), None),
+            Some((wish, position)) => (topic, *wish, position.clone()),
+            None => (topic, Wish { snapshot: None, ..Wish::random(random) }, None),
         }
     }
 
     /// Begins an SDK session: connects, and mostly subscribes to what it had.
     pub(super) fn connect(&mut self, wire: Wire, record: &Record, random: &mut Random) {
-        let mut session = Session::new(wire, self.plan.form, self.memory.len());
+        let mut session = Session::new(wire, &self.plan, self.memory.len());
         session.ask(vec![Asked::Connect], record);
         if !random.one_in(5) {
             let remembered = self.memory.iter().enumerate().filter_map(|(topic, memory)| {
-                let (mode, since) = memory.clone()?;
-                Some(Asked::Subscribe { topic, mode, since })
+                let (wish, since) = memory.clone()?;
+                Some(Asked::Subscribe { topic, wish, since })
             });
             let remembered: Vec<Asked> = remembered.collect();
             if !remembered.is_empty() {
@@ -88,8 +90,10 @@ impl Client {
     /// Ends the session, on this side.
     pub(super) fn leave(&mut self, exit: Exit) {
         let Some(session) = self.session.take() else { return };
-        for track in session.tracks() {
-            self.memory[track.topic] = Some((Some(track.mode), track.position()));
+        for track in session.ways.named() {
+            let Terms { mode, rate } = track.terms;
+            let wish = Wish { mode: Some(mode), rate, snapshot: None };
+            self.memory[track.topic] = Some((wish, track.position()));
         }
         let mut pipe = session.wire.pipe();
         match exit {
@@ -116,7 +120,7 @@ impl Client {
             return "ping".to_owned();
         }
         if self.plan.form == WireForm::Raw {
-            let topic = session.tracks().next().map_or(0, |track| track.topic);
+            let topic = session.ways.named().next().map_or(0, |track| track.topic);
             let bytes = random.below(plan.payload_bytes_max) as usize;
             session.send_raw(&record.compose(kind(random), bytes));
             return format!("publish on the raw stream of {topic}");
@@ -141,6 +145,9 @@ impl Client {
         record: &mut Record,
         random: &mut Random,
     ) -> Asked {
+        if !plan.patterns.is_empty() && random.one_in(3) {
+            return self.choose_pattern(before, plan, random);
+        }
         let topic = random.index(plan.topics.len());
         let wants = before.iter().rev().find_map(|asked| match asked {
             Asked::Subscribe { topic: t, .. } if *t == topic => Some(true),
@@ -163,14 +170,31 @@ impl Client {
             }
             (false, false) => {
                 let since = self.since(topic, record, random);
-                Asked::Subscribe { topic, mode: mode(random), since }
+                Asked::Subscribe { topic, wish: Wish::random(random), since }
             }
+        }
+    }
+
+    /// As [`Self::choose`], of patterns.
+    fn choose_pattern(&self, before: &[Asked], plan: &Plan, random: &mut Random) -> Asked {
+        let pattern = random.index(plan.patterns.len());
+        let wants = before.iter().rev().find_map(|asked| match asked {
+            Asked::SubscribePattern { pattern: p, .. } if *p == pattern => Some(true),
+            Asked::UnsubscribePattern { pattern: p } if *p == pattern => Some(false),
+            _ => None,
+        });
+        let wants = wants.unwrap_or_else(|| {
+            self.session.as_ref().is_some_and(|session| session.wants_pattern(pattern))
+        });
+        match wants {
+            true => Asked::UnsubscribePattern { pattern },
+            false => Asked::SubscribePattern { pattern, wish: Wish::random(random) },
         }
     }
 
     /// A position to subscribe from: none, the one that it had, or an odd one.
     fn since(&self, topic: usize, record: &Record, random: &mut Random) -> Option<Position> {
-        let known = self.session.iter().flat_map(Session::tracks).find(|t| t.topic == topic);
+        let known = self.session.as_ref().and_then(|session| session.ways.of_name(topic));
         let remembered = self.memory[topic].as_ref().and_then(|(_, position)| position.clone());
         match random.below(6) {
             0 | 1 => None,
@@ -186,8 +210,4 @@ impl Client {
 
 fn kind(random: &mut Random) -> PayloadKind {
     random.pick(&[PayloadKind::Json, PayloadKind::Text, PayloadKind::Binary])
-}
-
-fn mode(random: &mut Random) -> Option<Mode> {
-    random.pick(&[Some(Mode::All), Some(Mode::Latest), None])
 }

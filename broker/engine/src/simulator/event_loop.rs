@@ -11,7 +11,7 @@ use crate::shard::{Key, Shard};
 use crate::time::Now;
 
 /// Longest ping in bytes, with the event that goes along.
-const PING_BYTES: usize = 64;
+const PING_BYTES: usize = 220;
 
 /// A shard and whether it sleeps.
 #[derive(Debug)]

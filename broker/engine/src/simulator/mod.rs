@@ -5,6 +5,7 @@
 //! place of the event loop, in steps of any order; it knows what was published, and judges each
 //! byte that a client reads by the promises of the design.
 
+mod asked;
 mod client;
 mod event_loop;
 mod panics;
@@ -16,7 +17,9 @@ mod settle;
 mod summary;
 mod trace;
 mod track;
+mod ways;
 pub(crate) mod wire;
+mod wish;
 mod world;
 
 use std::fmt;

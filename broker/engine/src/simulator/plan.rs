@@ -3,7 +3,7 @@
 //! Every seed leaves some things out and does others more, so that worlds differ more than their
 //! chances alone would make them.
 
-use fanfare_protocol::{Codec, Mode, TopicName};
+use fanfare_protocol::{Codec, Mode, TopicName, TopicPattern};
 
 use super::random::Random;
 use crate::limits::Limits;
@@ -16,6 +16,8 @@ pub(super) struct Plan {
     pub(super) limits: Limits,
     pub(super) shards: usize,
     pub(super) topics: Vec<TopicName>,
+    /// Patterns that clients may subscribe to; none in some worlds.
+    pub(super) patterns: Vec<TopicPattern>,
     pub(super) clients: Vec<ClientPlan>,
     /// Largest payload in bytes.
     pub(super) payload_bytes_max: u64,
@@ -60,12 +62,13 @@ pub(super) enum Deed {
     Command,
     Come,
     Go,
+    Tick,
     Pass,
     Settle,
 }
 
 impl Deed {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Publish,
         Self::Arrive,
         Self::Read,
@@ -76,6 +79,7 @@ impl Deed {
         Self::Command,
         Self::Come,
         Self::Go,
+        Self::Tick,
         Self::Pass,
         Self::Settle,
     ];
@@ -86,7 +90,7 @@ impl Deed {
             Self::Publish | Self::Drain | Self::Flush => 24,
             Self::Arrive | Self::Read | Self::Write | Self::Take => 16,
             Self::Command => 14,
-            Self::Come => 8,
+            Self::Come | Self::Tick => 8,
             Self::Go => 3,
             Self::Pass | Self::Settle => 2,
         }
@@ -105,6 +109,7 @@ impl Plan {
         let limits = limits(random, payload_bytes_max, rings_have_room);
         let names = ["a", "news.b", "stocks.c", "news.d", "stocks.e"].map(TopicName::new);
         let topics = names.into_iter().flatten().take(random.between(1, 5) as usize);
+        let patterns = ["news.*", ">", "*.b", "*.*", "stocks.>"].map(TopicPattern::new);
         let forms = [WireForm::Raw, WireForm::Sdk(Codec::Json), WireForm::Sdk(Codec::MsgPack)];
         let clients = (0..random.between(3, 10)).map(|_| ClientPlan {
             form: random.pick(&forms),
@@ -121,6 +126,7 @@ impl Plan {
             limits,
             shards: random.between(1, 3) as usize,
             topics: topics.collect(),
+            patterns: patterns.into_iter().flatten().take(random.pick(&[0, 2, 5])).collect(),
             clients,
             payload_bytes_max,
             steps: random.between(200, 700) as usize,

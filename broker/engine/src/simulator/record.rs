@@ -28,6 +28,10 @@ pub(super) struct Record {
     meant: Vec<Payload>,
 }
 
+/// By topic: how many lives it has had, and the newest offset of the last.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Heads(pub(super) Vec<(usize, u64)>);
+
 /// One life of a topic's sequence.
 #[derive(Debug)]
 struct Life {
@@ -155,6 +159,38 @@ impl Record {
     /// The present epoch of a topic, if it has one.
     pub(super) fn epoch(&self, topic: usize) -> Option<&str> {
         self.topics[topic].last().map(|life| life.epoch.as_str())
+    }
+
+    /// How far every topic has come.
+    pub(super) fn heads(&self) -> Heads {
+        let head = |life: &Life| life.messages.len() as u64;
+        let of = |lives: &Vec<Life>| (lives.len(), lives.last().map_or(0, head));
+        Heads(self.topics.iter().map(of).collect())
+    }
+
+    /// The epochs that a topic has had.
+    pub(super) fn epochs(&self, topic: usize) -> impl Iterator<Item = &str> {
+        self.topics[topic].iter().map(|life| life.epoch.as_str())
+    }
+
+    /// Which of the topic's lives has this epoch, from 0.
+    pub(super) fn life(&self, topic: usize, epoch: &str) -> usize {
+        let life = self.epochs(topic).position(|known| known == epoch);
+        life.unwrap_or_else(|| panic!("topic {topic} never had the epoch {epoch}"))
+    }
+
+    /// Whether a pattern of the plan matches a topic.
+    pub(super) fn matches(&self, pattern: usize, topic: usize) -> bool {
+        self.plan.patterns[pattern].matches(&self.plan.topics[topic])
+    }
+
+    pub(super) fn pattern(&self, pattern: usize) -> &TopicPattern {
+        &self.plan.patterns[pattern]
+    }
+
+    /// What subscriptions to a pattern get if they do not say.
+    pub(super) fn pattern_options(&self, pattern: usize) -> &NamespaceOptions {
+        self.plan.limits.namespaces.of(self.plan.patterns[pattern].as_str())
     }
 
     fn messages(&self, topic: usize, epoch: &str) -> &[Told] {

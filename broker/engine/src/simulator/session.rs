@@ -4,13 +4,18 @@
 use std::collections::VecDeque;
 
 use fanfare_protocol::{
-    CloseCode, Codec, Command, Connect, ErrorCode, Event, Mode, Payload, Position, Publish, Reply,
-    ReplyBody, Request, ServerFrame, Subscribe, Subscribed, Unsubscribe,
+    CloseCode, Codec, Command, Event, Mode, Payload, Position, Reply, ReplyBody, ServerFrame,
+    Subscribed,
 };
 
-use super::record::Record;
-use super::track::{Start, Track};
+use super::asked::{Asked, Sent};
+use super::plan::{ClientPlan, Pace};
+use super::record::{Place, Record};
+use super::track::Start;
+use super::ways::{PatternWay, Ways};
 use super::wire::{BINARY, CLOSE, Frame, FrameReader, PING, PONG, TEXT, Wire};
+use super::wish::Wish;
+use crate::time::Now;
 use crate::topics::WireForm;
 
 /// A connection from its handshake to its end.
@@ -20,12 +25,15 @@ pub(super) struct Session {
     form: WireForm,
     reader: FrameReader,
     /// Commands whose replies have not come, in their order.
-    asked: VecDeque<(u64, Asked)>,
+    asked: VecDeque<(u64, Sent)>,
     next_id: u64,
-    /// Subscriptions that are live, by topic.
-    tracks: Vec<Option<Track>>,
-    /// Which topics it subscribes to once all that it asked is done.
+    /// Subscriptions that are live.
+    pub(super) ways: Ways,
+    /// Whether it reads at once, so that it is never behind.
+    is_prompt: bool,
+    /// Which topics, and patterns, it subscribes to once all that it asked is done.
     wanted: Vec<bool>,
+    wanted_patterns: Vec<usize>,
     /// Contents of pings that were not answered.
     pings: VecDeque<Vec<u8>>,
     /// Whether the broker may, or must, refuse to go on from the position that was named.
@@ -35,39 +43,18 @@ pub(super) struct Session {
     pub(super) closed: Option<(CloseCode, String)>,
 }
 
-/// What a command asked.
-#[derive(Clone, Debug)]
-pub(super) enum Asked {
-    Connect,
-    Subscribe {
-        topic: usize,
-        mode: Option<Mode>,
-        since: Option<Position>,
-    },
-    Unsubscribe {
-        topic: usize,
-    },
-    Publish {
-        topic: usize,
-        payload: Payload,
-    },
-    /// Something that is answered with this error.
-    Mistake {
-        topic: usize,
-        code: ErrorCode,
-    },
-}
-
 impl Session {
-    pub(super) fn new(wire: Wire, form: WireForm, topics: usize) -> Self {
+    pub(super) fn new(wire: Wire, plan: &ClientPlan, topics: usize) -> Self {
         Self {
             wire,
-            form,
+            form: plan.form,
+            is_prompt: plan.pace == Pace::Prompt,
             reader: FrameReader::default(),
             asked: VecDeque::new(),
             next_id: 1,
-            tracks: vec![None; topics],
+            ways: Ways::new(topics),
             wanted: vec![false; topics],
+            wanted_patterns: Vec::new(),
             pings: VecDeque::new(),
             may_be_refused: false,
             must_be_refused: false,
@@ -79,8 +66,8 @@ impl Session {
         self.wanted[topic]
     }
 
-    pub(super) fn tracks(&self) -> impl Iterator<Item = &Track> {
-        self.tracks.iter().flatten()
+    pub(super) fn wants_pattern(&self, pattern: usize) -> bool {
+        self.wanted_patterns.contains(&pattern)
     }
 
     /// Notes that a raw stream is opened. Nothing tells its client where it begins, or that it
@@ -88,13 +75,14 @@ impl Session {
     pub(super) fn begin_raw(
         &mut self,
         topic: usize,
-        mode: Option<Mode>,
+        wish: Wish,
         since: Option<Position>,
         record: &Record,
     ) {
         self.wanted[topic] = true;
         let options = record.options(topic);
-        let mode = mode.unwrap_or(options.mode);
+        let terms = wish.terms(options);
+        let mode = terms.mode;
         self.may_be_refused = since.is_some() && mode == Mode::All;
         let Some(ring) = record.table.ring(record.topic_name(topic)) else {
             self.must_be_refused = true;
@@ -106,10 +94,11 @@ impl Session {
         self.must_be_refused = self.may_be_refused && recovered.is_none();
         // Where the newest is wanted, a position is of use only if nothing came after it.
         let recovered = recovered.filter(|since| mode == Mode::All || *since == offset);
-        let wants_newest = mode == Mode::Latest || options.latest;
+        let wants_newest = wish.wants_newest(options);
         let snapshot = recovered.is_none() && wants_newest && !ring.messages.is_empty();
-        let start = Start { topic, mode, epoch, offset, recovered, snapshot };
-        self.tracks[topic] = Some(Track::new(start));
+        let asked = record.now;
+        let start = Start { topic, terms, epoch, offset, recovered, snapshot, asked };
+        self.ways.begin(start, record);
     }
 
     /// Sends commands in one frame.
@@ -121,10 +110,15 @@ impl Session {
             match asked {
                 Asked::Subscribe { topic, .. } => self.wanted[topic] = true,
                 Asked::Unsubscribe { topic } => self.wanted[topic] = false,
+                Asked::SubscribePattern { pattern, .. } => self.wanted_patterns.push(pattern),
+                Asked::UnsubscribePattern { pattern } => {
+                    self.wanted_patterns.retain(|wanted| *wanted != pattern);
+                }
                 Asked::Connect | Asked::Publish { .. } | Asked::Mistake { .. } => {}
             }
             commands.push(Command { id: Some(self.next_id), request });
-            self.asked.push_back((self.next_id, asked));
+            let sent = Sent { asked, now: record.now, heads: record.heads() };
+            self.asked.push_back((self.next_id, sent));
             self.next_id += 1;
         }
         let mut out = Vec::new();
@@ -184,9 +178,7 @@ impl Session {
         };
         assert!(!self.must_be_refused, "what it asked for cannot be recovered");
         let place = record.place(&payload).clone();
-        self.hear_message(place.topic, place.offset, frame, &payload, record);
-        let track = self.tracks[place.topic].as_ref();
-        assert_eq!(track.map(|track| track.place(place.offset)), Some(place), "of this life");
+        self.hear_message(place, frame, &payload, record);
     }
 
     fn hear_sdk(&mut self, codec: Codec, frame: Frame, record: &mut Record) {
@@ -195,50 +187,69 @@ impl Session {
             ServerFrame::Reply(reply) => self.hear_reply(reply, record),
             ServerFrame::Message(message) => {
                 assert_eq!(message.prev, None, "on one node offsets are dense");
-                let topic = record.topic(&message.topic);
-                self.hear_message(topic, message.offset, frame, &message.payload, record);
+                let place = record.place(&message.payload).clone();
+                let told = (record.topic(&message.topic), message.offset);
+                assert_eq!((place.topic, place.offset), told, "where it was published");
+                self.hear_message(place, frame, &message.payload, record);
             }
             ServerFrame::Event(Event::Gap(gap)) => {
                 let topic = record.topic(&gap.topic);
                 let oldest = record.oldest_kept(topic, &gap.epoch);
-                let track = self.tracks[topic].as_mut();
+                let track = self.ways.track(topic, &gap.epoch, record);
                 let track = track.unwrap_or_else(|| panic!("not subscribed: {gap:?}"));
                 track.miss(&gap, record, oldest);
                 record.summary.count("gaps");
             }
-            ServerFrame::Event(Event::Ping(_)) => record.summary.count("pings"),
+            ServerFrame::Event(Event::Ping(ping)) => {
+                record.summary.count("pings");
+                for (name, head) in ping.heads {
+                    let track = self.ways.of_name(record.topic(&name));
+                    let has = track.is_some_and(|track| track.has(head));
+                    assert!(has, "a ping tells {head} of {name}, which did not come: {track:?}");
+                    record.summary.count("heads told by pings");
+                }
+            }
             ServerFrame::Event(Event::Drain(_)) => record.summary.count("drains"),
             other => panic!("unexpected: {other:?}"),
         }
     }
 
-    fn hear_message(
-        &mut self,
-        topic: usize,
-        offset: u64,
-        frame: Frame,
-        payload: &Payload,
-        record: &mut Record,
-    ) {
-        let track = self.tracks[topic].as_mut();
-        let track = track.unwrap_or_else(|| panic!("not subscribed to {topic}: {offset}"));
-        let passed_over = track.hear(offset);
+    fn hear_message(&mut self, place: Place, frame: Frame, payload: &Payload, record: &mut Record) {
+        let track = self.ways.track(place.topic, &place.epoch, record);
+        let track = track.unwrap_or_else(|| panic!("not subscribed: {place:?}"));
+        let passed_over = track.hear(place.offset);
+        if self.is_prompt {
+            track.check_rate(record.now);
+        }
         record.summary.add("messages passed over", passed_over);
-        record.check_frame(&track.place(offset), self.form, frame, payload);
+        record.check_frame(&place, self.form, frame, payload);
     }
 
     fn hear_reply(&mut self, reply: Reply, record: &mut Record) {
         let asked = self.asked.pop_front();
-        let (id, asked) = asked.unwrap_or_else(|| panic!("nothing was asked: {reply:?}"));
-        assert_eq!(reply.id, id, "replies come in order: {asked:?}, {reply:?}");
-        match (asked, reply.result) {
+        let (id, sent) = asked.unwrap_or_else(|| panic!("nothing was asked: {reply:?}"));
+        assert_eq!(reply.id, id, "replies come in order: {sent:?}, {reply:?}");
+        match (sent.asked, reply.result) {
             (Asked::Connect, Ok(ReplyBody::Connect(_))) => {}
-            (Asked::Subscribe { topic, mode, since }, Ok(ReplyBody::Subscribe(reply))) => {
-                self.begin(topic, mode, since, reply, record);
+            (Asked::Subscribe { topic, wish, since }, Ok(ReplyBody::Subscribe(reply))) => {
+                self.begin((topic, wish, sent.now), since, reply, record);
             }
             (Asked::Unsubscribe { topic }, Ok(ReplyBody::Unsubscribe(_))) => {
-                self.tracks[topic] = None;
+                self.ways.end(topic, sent.now, record);
                 record.summary.count("subscriptions ended");
+            }
+            (Asked::SubscribePattern { pattern, wish }, Ok(ReplyBody::SubscribePattern(reply))) => {
+                let options = record.pattern_options(pattern);
+                let (terms, wants_newest) = (wish.terms(options), wish.wants_newest(options));
+                assert_eq!(reply.mode, terms.mode, "the mode of pattern {pattern}");
+                let (before, after, asked) = (sent.heads, record.heads(), sent.now);
+                let way = PatternWay { pattern, terms, wants_newest, before, after, asked };
+                self.ways.begin_pattern(way, record);
+                record.summary.count("patterns subscribed");
+            }
+            (Asked::UnsubscribePattern { pattern }, Ok(ReplyBody::Unsubscribe(_))) => {
+                self.ways.end_pattern(pattern, sent.now, record);
+                record.summary.count("patterns ended");
             }
             (Asked::Publish { topic, payload }, Ok(ReplyBody::Publish(published))) => {
                 let place = record.place(&payload);
@@ -253,35 +264,35 @@ impl Session {
 
     fn begin(
         &mut self,
-        topic: usize,
-        mode: Option<Mode>,
+        (topic, wish, asked): (usize, Wish, Now),
         since: Option<Position>,
         reply: Subscribed,
         record: &mut Record,
     ) {
         let options = record.options(topic);
-        assert_eq!(reply.mode, mode.unwrap_or(options.mode), "the mode of {topic}");
-        let wants_newest = reply.mode == Mode::Latest || options.latest;
+        let terms = wish.terms(options);
+        assert_eq!(reply.mode, terms.mode, "the mode of {topic}");
+        let wants_newest = wish.wants_newest(options);
         assert!(!reply.snapshot || (wants_newest && !reply.recovered), "a snapshot of {topic}");
-        let Subscribed { epoch, offset, recovered, mode, snapshot } = reply;
+        let Subscribed { epoch, offset, recovered, snapshot, .. } = reply;
         assert!(offset <= record.head(topic, &epoch), "an offset that is not there yet");
         let known = since.filter(|since| since.epoch == epoch && since.offset <= offset);
         assert!(known.is_some() || !recovered, "recovered from nowhere");
         let known = known.map(|since| since.offset);
         let recovered_from = known.filter(|_| recovered);
-        let start = Start { topic, mode, epoch, offset, recovered: recovered_from, snapshot };
-        let track = Track::new(start);
+        let place = |offset| Place { topic, epoch: epoch.clone(), offset };
         if wants_newest && !recovered && !snapshot {
-            let is_kept = offset > 0 && record.must_be_kept(&track.place(offset));
+            let is_kept = offset > 0 && record.must_be_kept(&place(offset));
             assert!(!is_kept, "the newest of {topic} is kept, but does not come");
         }
         if let Some(since) = known.filter(|_| !recovered) {
-            let could = since == offset || record.must_be_kept(&track.place(since + 1));
+            let could = since == offset || record.must_be_kept(&place(since + 1));
             assert!(!could, "what follows {since} on {topic} is kept, but not recovered");
         }
         record.summary.count(if recovered { "subscriptions recovered" } else { "fresh starts" });
-        assert!(self.tracks[topic].is_none(), "subscribed to {topic} twice");
-        self.tracks[topic] = Some(track);
+        let recovered = recovered_from;
+        let start = Start { topic, terms, epoch, offset, recovered, snapshot, asked };
+        self.ways.begin(start, record);
     }
 
     /// Demands that there was a reason to close the connection.
@@ -290,14 +301,13 @@ impl Session {
         match *code {
             CloseCode::NOT_RECOVERABLE => {
                 assert!(self.may_be_refused, "nothing was asked for that could be refused");
-                for track in self.tracks() {
+                for track in self.ways.named() {
                     let could = !self.must_be_refused && track.could_recover(record);
                     assert!(!could, "refused, but it is kept: {track:?}");
                 }
             }
             CloseCode::SERVICE_RESTART if is_prompt => {
-                let is_complete = self.tracks().all(|track| track.is_complete(record));
-                assert!(is_complete, "what was published before the end comes before it");
+                self.check_prompt(record);
             }
             CloseCode::SERVICE_RESTART => {}
             CloseCode::SLOW_CONSUMER
@@ -308,36 +318,22 @@ impl Session {
         }
     }
 
+    /// Demands that everything has come that was published, of one who reads at once.
+    pub(super) fn check_prompt(&self, record: &Record) {
+        let all = self.ways.all(record);
+        // With a rate some of it may be held back.
+        for (track, _) in all.iter().filter(|(track, _)| track.terms.rate.is_none()) {
+            assert!(track.is_complete(record), "a prompt reader is not served: {track:?}");
+        }
+    }
+
     /// Demands that everything has come that was asked for or published.
     pub(super) fn check_complete(&self, record: &Record) {
-        self.tracks().for_each(|track| track.check_complete(record));
+        for (track, is_by_name) in self.ways.all(record) {
+            track.check_complete(record, is_by_name);
+        }
         assert!(!self.must_be_refused, "what it asked for cannot be recovered");
         assert!(self.asked.is_empty(), "no reply to {:?}", self.asked);
         assert!(self.pings.is_empty(), "no pong to {:?}", self.pings);
-    }
-}
-
-impl Asked {
-    fn request(&self, record: &Record) -> Request {
-        match self {
-            Self::Connect => Request::Connect(Connect::default()),
-            Self::Subscribe { topic, mode, since } => {
-                let mut subscribe = Subscribe::new(record.topic_name(*topic).as_str());
-                subscribe.mode = *mode;
-                subscribe.since = since.clone();
-                Request::Subscribe(subscribe)
-            }
-            Self::Unsubscribe { topic }
-            | Self::Mistake { topic, code: ErrorCode::NotSubscribed } => {
-                let topic = record.topic_name(*topic).to_string();
-                Request::Unsubscribe(Unsubscribe { topic })
-            }
-            Self::Mistake { topic, .. } => {
-                Request::Subscribe(Subscribe::new(record.topic_name(*topic).as_str()))
-            }
-            Self::Publish { topic, payload } => {
-                Request::Publish(Publish::new(record.topic_name(*topic).as_str(), payload.clone()))
-            }
-        }
     }
 }

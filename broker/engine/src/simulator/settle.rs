@@ -44,6 +44,7 @@ impl World {
             for event_loop in &mut self.loops {
                 event_loop.wake();
                 event_loop.shard.handle_timeouts(self.record.now, SLICE_MS);
+                event_loop.shard.release_tiers(self.record.now);
             }
             for link in &mut self.links {
                 link.count_pings(self.record.now, &self.plan.limits);
@@ -58,6 +59,7 @@ impl World {
     pub(super) fn settle(&mut self) {
         self.trace.tell(|| "everything comes to rest".to_owned());
         self.rest();
+        self.release_what_is_held();
         let sessions = self.clients.iter().filter_map(|client| client.session.as_ref());
         sessions.for_each(|session| session.check_complete(&self.record));
         self.record.check_rings();
@@ -78,6 +80,21 @@ impl World {
             self.check_step();
             rounds += 1;
             assert!(rounds < ROUNDS_MAX, "the world never comes to rest");
+        }
+    }
+
+    /// Lets as much time pass as those wait who have a rate.
+    fn release_what_is_held(&mut self) {
+        let next = |world: &Self| {
+            world.loops.iter().filter_map(|event_loop| event_loop.shard.next_release_ms()).min()
+        };
+        while let Some(ms) = next(self) {
+            self.record.now = self.record.now.max(Now::from_ms(ms));
+            for event_loop in &mut self.loops {
+                event_loop.wake();
+                event_loop.shard.release_tiers(self.record.now);
+            }
+            self.rest();
         }
     }
 
@@ -171,9 +188,10 @@ impl World {
             let is_served = self.loops[link.shard].is_served();
             let client =
                 self.clients.iter().find(|client| client.is_prompt() && client.is_on(link));
-            let Some(session) = client.and_then(|client| client.session.as_ref()) else { continue };
-            for track in session.tracks().filter(|_| is_served) {
-                assert!(track.is_complete(&self.record), "{link} is not served: {track:?}");
+            if let Some(session) = client.and_then(|client| client.session.as_ref())
+                && is_served
+            {
+                session.check_prompt(&self.record);
             }
         }
     }

@@ -6,11 +6,14 @@ use crate::fault::{Fault, with_fault};
 const SEEDS: u64 = 200;
 
 /// What must have happened somewhere among so many worlds, or they prove little.
-const HAPPENED: [&str; 9] = [
+const HAPPENED: [&str; 12] = [
     "connections closed by the broker",
     "gaps",
+    "heads told by pings",
     "lives of topics",
     "messages passed over",
+    "patterns ended",
+    "patterns subscribed",
     "pings",
     "publishers made to wait",
     "subscriptions ended",
@@ -40,7 +43,7 @@ fn a_seed_decides_everything() {
 }
 
 /// Every fault that shows on one thread.
-const FAULTS: [Fault; 18] = [
+const FAULTS: [Fault; 21] = [
     Fault::ForgetMailAtJoin,
     Fault::ForgetMailAfterCatchUp,
     Fault::ForgetMailEarly,
@@ -59,6 +62,9 @@ const FAULTS: [Fault; 18] = [
     Fault::KeepStaleBatch,
     Fault::CloseEarly,
     Fault::ForgetWhoMoved,
+    Fault::CountEveryPattern,
+    Fault::ForgetHeld,
+    Fault::TellHeadEarly,
 ];
 
 #[test]

@@ -13,6 +13,7 @@ use super::session::Session;
 use super::summary::Summary;
 use super::trace::Trace;
 use super::wire::Wire;
+use super::wish::Wish;
 use crate::counters::ShardCounters;
 use crate::shard::{ConnectionKind, ReadOutcome, Shard, StreamOptions};
 use crate::time::Now;
@@ -89,6 +90,7 @@ impl World {
             Deed::Command => self.command(),
             Deed::Come => self.come(),
             Deed::Go => self.go(),
+            Deed::Tick => self.tick(),
             Deed::Pass => {
                 let ms = self.random.pick(&[50, 700, 4_000, 26_000, 40_000]);
                 self.pass(ms);
@@ -199,6 +201,15 @@ impl World {
         }
     }
 
+    /// A moment passes, and a shard does what waits for time alone.
+    fn tick(&mut self) {
+        let shard = self.random.index(self.loops.len());
+        self.record.now.us += self.random.pick(&[0, 20_000, 60_000, 130_000]);
+        self.trace.tell(|| format!("shard {shard} sends what it has held back"));
+        self.loops[shard].wake();
+        self.loops[shard].shard.release_tiers(self.record.now);
+    }
+
     /// A slow client reads a little.
     fn take(&mut self) {
         let at = self.random.index(self.clients.len());
@@ -250,13 +261,14 @@ impl World {
                 key
             }
             WireForm::Raw => {
-                let (topic, mode, since) = client.raw_start(&mut self.random);
+                let (topic, wish, since) = client.raw_start(&mut self.random);
                 let name = self.record.topic_name(topic).clone();
-                let options = StreamOptions { mode, ..StreamOptions::default() };
+                let Wish { mode, rate: max_rate, snapshot } = wish;
+                let options = StreamOptions { mode, max_rate, snapshot };
                 let kind = ConnectionKind::Raw { topic: name, since: since.clone(), options };
                 let key = event_loop.shard.open(wire.clone(), &kind, now);
-                let mut session = Session::new(wire.clone(), WireForm::Raw, self.plan.topics.len());
-                session.begin_raw(topic, mode, since, &self.record);
+                let mut session = Session::new(wire.clone(), &client.plan, self.plan.topics.len());
+                session.begin_raw(topic, wish, since, &self.record);
                 client.session = Some(session);
                 key
             }

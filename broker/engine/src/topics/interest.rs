@@ -145,6 +145,10 @@ impl TopicTable {
             let topics = stripe.read();
             matching.extend(topics.values().filter(|t| pattern.matches(t.name())).cloned());
         }
+        if cfg!(any(test, feature = "simulator")) {
+            // In an order that is the same each time, so that a simulated world can be repeated.
+            matching.sort_unstable_by_key(|topic| topic.id);
+        }
         matching.retain(|topic| {
             let mut state = topic.lock();
             state.interest[shard].by_pattern = true;

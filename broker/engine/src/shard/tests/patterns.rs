@@ -8,6 +8,7 @@ use fanfare_protocol::{
 
 use super::world::{Client, Frame, World};
 use super::*;
+use crate::namespace::SlowConsumer;
 
 fn pattern(topic: &str, mode: Mode, snapshot: bool) -> Request {
     let mut subscribe = Subscribe::new(topic);
@@ -197,4 +198,38 @@ fn looking_through_topics_again_and_again_is_refused_for_a_second() {
     assert_eq!(try_pattern(&mut world, "c.*"), Err((ErrorCode::Unavailable, true)));
     world.pass(1_000);
     assert_eq!(try_pattern(&mut world, "c.*"), Ok(()));
+}
+
+#[test]
+fn a_name_that_is_asked_for_while_its_pattern_owes_the_topic_is_heard_once() {
+    let mut world = World::new(|_| {});
+    world.publish("t", "1");
+    let (key, client) = world.subscriber(&[]);
+    client.command(2, pattern("*", Mode::All, true));
+    client.command(3, Request::Subscribe(Subscribe::new("t")));
+    world.read(key);
+    world.shard.audit();
+    world.publish("t", "2");
+    world.deliver();
+    assert_eq!(messages(&client), named(&[("t", 1), ("t", 2)]));
+    world.shard.end(key);
+    world.shard.audit_empty();
+}
+
+#[test]
+fn a_pattern_behind_other_commands_does_not_make_a_quick_reader_look_slow() {
+    let mut world = World::new(|l| {
+        l.namespaces.default_mut().slow_consumer = SlowConsumer::Disconnect;
+        (l.outbox_low_water_bytes, l.outbox_high_water_bytes) = (100, 200);
+        l.outbox_bytes_max = 400;
+    });
+    let (key, client) = world.subscriber(&["t"]);
+    for _ in 0..30 {
+        world.publish("t", "1");
+    }
+    client.command(2, Request::Subscribe(Subscribe::new("u")));
+    client.command(3, pattern("*", Mode::All, false));
+    world.read(key);
+    world.deliver();
+    assert_eq!(messages(&client).len(), 30);
 }

@@ -1,0 +1,79 @@
+//! The commands of a client, as it remembers them until their replies come.
+
+use fanfare_protocol::{
+    Connect, ErrorCode, Payload, Position, Publish, Request, Subscribe, Unsubscribe,
+};
+
+use super::record::{Heads, Record};
+use super::wish::Wish;
+use crate::time::Now;
+
+/// A command that was sent.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) asked: Asked,
+    pub(super) now: Now,
+    /// How far the topics had come then.
+    pub(super) heads: Heads,
+}
+
+/// What a command asked.
+#[derive(Clone, Debug)]
+pub(super) enum Asked {
+    Connect,
+    Subscribe {
+        topic: usize,
+        wish: Wish,
+        since: Option<Position>,
+    },
+    Unsubscribe {
+        topic: usize,
+    },
+    SubscribePattern {
+        pattern: usize,
+        wish: Wish,
+    },
+    UnsubscribePattern {
+        pattern: usize,
+    },
+    Publish {
+        topic: usize,
+        payload: Payload,
+    },
+    /// Something that is answered with this error.
+    Mistake {
+        topic: usize,
+        code: ErrorCode,
+    },
+}
+
+impl Asked {
+    pub(super) fn request(&self, record: &Record) -> Request {
+        match self {
+            Self::Connect => Request::Connect(Connect::default()),
+            Self::Subscribe { topic, wish, since } => {
+                let mut subscribe = wish.subscribe(record.topic_name(*topic).as_str());
+                subscribe.since = since.clone();
+                Request::Subscribe(subscribe)
+            }
+            Self::SubscribePattern { pattern, wish } => {
+                Request::Subscribe(wish.subscribe(record.pattern(*pattern).as_str()))
+            }
+            Self::Unsubscribe { topic }
+            | Self::Mistake { topic, code: ErrorCode::NotSubscribed } => {
+                let topic = record.topic_name(*topic).to_string();
+                Request::Unsubscribe(Unsubscribe { topic })
+            }
+            Self::UnsubscribePattern { pattern } => {
+                let topic = record.pattern(*pattern).as_str().to_owned();
+                Request::Unsubscribe(Unsubscribe { topic })
+            }
+            Self::Mistake { topic, .. } => {
+                Request::Subscribe(Subscribe::new(record.topic_name(*topic).as_str()))
+            }
+            Self::Publish { topic, payload } => {
+                Request::Publish(Publish::new(record.topic_name(*topic).as_str(), payload.clone()))
+            }
+        }
+    }
+}
