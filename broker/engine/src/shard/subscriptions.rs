@@ -122,7 +122,8 @@ impl<S: Socket> Shard<S> {
         let options = self.topics.limits().namespaces.of(pattern.as_str()).clone();
         let terms = wishes.terms(&options);
         let wants_newest = wishes.wants_newest(terms, &options);
-        self.admit_pattern(key, pattern, wants_newest, now)?;
+        let searches = wants_newest || terms.tier != Tier::FULL;
+        self.admit_pattern(key, pattern, searches, now)?;
         // What has come since the command began.
         self.drain_mailbox(usize::MAX, now);
         let place = match self.locals.find_pattern(pattern) {
@@ -143,8 +144,24 @@ impl<S: Socket> Shard<S> {
         self.counters.subscriptions.add(1);
         if wants_newest {
             self.owe_newest(key, place, now);
+        } else if terms.tier != Tier::FULL {
+            self.skip_held(key, place);
         }
         Ok(subscribed)
+    }
+
+    /// Keeps what tiers hold back from before a pattern was subscribed to from its subscriber.
+    fn skip_held(&mut self, key: Key, place: u32) {
+        let connection = &self.connections[key.0 as usize];
+        let held = self.locals.patterns[place as usize].topics.iter().filter_map(|local| {
+            let topic = &self.locals.topics[*local as usize];
+            let through = connection.through(*local, &topic.patterns);
+            let is_new = through.is_some_and(|(through, _)| through == Through::Pattern(place));
+            (is_new && topic.holds_any()).then_some((*local, topic.newest))
+        });
+        for (local, newest) in held.collect::<Vec<_>>() {
+            self.locals.skip_up_to(local, key, newest);
+        }
     }
 
     /// Whether a connection may subscribe to one more pattern, and have that many topics looked
@@ -153,12 +170,12 @@ impl<S: Socket> Shard<S> {
         &mut self,
         key: Key,
         pattern: &TopicPattern,
-        wants_newest: bool,
+        searches: bool,
         now: Now,
     ) -> Result<(), JoinError> {
         let searched = match self.locals.find_pattern(pattern) {
             None => self.topics.topic_count(),
-            Some(place) if wants_newest => self.locals.patterns[place as usize].topics.len(),
+            Some(place) if searches => self.locals.patterns[place as usize].topics.len(),
             Some(_) => 0,
         };
         let Some(connection) = self.connections.get_mut(key.0 as usize) else { return Ok(()) };

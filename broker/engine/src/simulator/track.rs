@@ -162,7 +162,8 @@ impl Track {
 
     /// Whether the subscriber stands at this offset or behind it.
     pub(super) fn has(&self, offset: u64) -> bool {
-        self.last >= offset
+        // What was published before it subscribed is behind it as well.
+        self.last.max(self.excused) >= offset
     }
 
     /// Whether what follows the last message that it has is still to be had.
