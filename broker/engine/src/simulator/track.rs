@@ -162,8 +162,9 @@ impl Track {
 
     /// Whether the subscriber stands at this offset or behind it.
     pub(super) fn has(&self, offset: u64) -> bool {
-        // What was published before it subscribed is behind it as well.
-        self.last.max(self.excused) >= offset
+        // What was published before it subscribed, or changed its mode, is behind it as well.
+        let begun = self.first_max.map_or(0, |first_max| first_max - 1);
+        self.last.max(self.excused).max(begun) >= offset
     }
 
     /// Whether what follows the last message that it has is still to be had.
