@@ -71,6 +71,11 @@ impl<S: Socket> Shard<S> {
         let Some(id) = id else { return };
         let reply = Reply { id, result };
         self.send(key, sdk_frame(codec, 96, |out| reply.encode(codec, out)), now);
+        // Many large replies at once are no sign of a slow reader: nothing was tried yet.
+        let waiting = self.connections.get(key.0 as usize).map_or(0, |c| c.outbox_bytes());
+        if waiting >= self.marks.high_bytes {
+            self.flush_outbox(key, now);
+        }
     }
 
     fn handle_request(

@@ -212,6 +212,27 @@ fn history_is_told_in_pages_and_a_key_is_published_once() {
 }
 
 #[test]
+fn many_large_replies_reach_a_reader_that_takes_them_and_end_one_that_does_not() {
+    for (room, expected) in [(usize::MAX, None), (10_000, Some(3000))] {
+        let mut world = World::new(|l| l.outbox_bytes_max = 200_000);
+        for _ in 0..20 {
+            world.publish("n.A", &"x".repeat(2_000));
+        }
+        let (key, client) = world.subscriber(&[]);
+        client.set_room(room);
+        for id in 0..50 {
+            client.command(id, Request::History(History::new("n.A")));
+        }
+        world.read(key);
+        client.set_room(usize::MAX);
+        world.shard.handle_writable(key, world.now);
+        let frames = client.frames();
+        assert_eq!(frames.last().unwrap().close_code(), expected);
+        assert_eq!(frames.len() == 50, expected.is_none(), "{}", frames.len());
+    }
+}
+
+#[test]
 fn pings_tell_the_heads_that_changed_and_never_more_than_was_sent() {
     let mut world = world(NamespaceOptions::default());
     let (key, client) = world.subscriber(&["n.A", "n.B"]);
