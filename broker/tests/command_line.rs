@@ -5,6 +5,7 @@ mod support;
 use std::io::Write;
 use std::process::Stdio;
 
+use support::Ws;
 use support::process::{Broker, fails_with_one_line, fanfare, text, wait_for_subscriptions};
 
 #[test]
@@ -73,24 +74,23 @@ fn mistakes_of_a_person_are_one_clear_line() {
 }
 
 #[test]
-fn sigterm_closes_everything_with_1012_and_exits_0() {
+fn sigterm_drains_sdk_clients_closes_everything_with_1012_and_exits_0() {
     let mut broker = Broker::start("serve");
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let code = runtime.block_on(async {
-        let url = format!("{}/v1/topics/t", broker.url);
-        let (mut stream, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+    runtime.block_on(async {
+        let mut raw = Ws::open_at(&format!("{}/v1/topics/t", broker.url), None).await;
+        let mut sdk = Ws::connected(&broker.url).await;
+        sdk.subscribe(serde_json::json!({"topic": "t"})).await;
+        raw.send("owed").await;
+        // Taken by the broker once it has come back.
+        assert_eq!(raw.data().await.into_text().unwrap(), "owed");
         broker.signal("TERM");
-        loop {
-            use futures_util::StreamExt;
-            use tokio_tungstenite::tungstenite::Message;
-            match stream.next().await {
-                Some(Ok(Message::Close(Some(frame)))) => return u16::from(frame.code),
-                Some(Ok(_)) => {}
-                other => panic!("no close frame: {other:?}"),
-            }
-        }
+        assert_eq!(sdk.json().await["text"], "owed", "before the goodbye");
+        let drain = sdk.json().await;
+        let window_ms = drain["window_ms"].as_u64().expect("a window");
+        assert!(drain["event"] == "drain" && (500..=60_000).contains(&window_ms), "{drain}");
+        assert_eq!((sdk.closed().await.0, raw.closed().await.0), (1012, 1012));
     });
-    assert_eq!(code, 1012);
     assert_eq!(broker.child.wait().unwrap().code(), Some(0));
 }
 

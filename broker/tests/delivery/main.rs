@@ -6,8 +6,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admin_view;
 mod fast_publishers;
+mod heads;
+mod history;
 mod patterns;
+mod presence;
 mod rates;
 mod returning;
 mod slow_readers;

@@ -5,6 +5,8 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use super::SOON;
+
 /// A broker process that is ended with the test.
 pub(crate) struct Broker {
     pub(crate) child: Child,
@@ -50,6 +52,15 @@ impl Broker {
         text
     }
 
+    /// Waits until the metrics hold this line.
+    pub(crate) fn wait_for(&self, line: &str) {
+        let deadline = Instant::now() + SOON;
+        while !self.metrics().lines().any(|l| l == line) {
+            assert!(Instant::now() < deadline, "never: {line}\n{}", self.metrics());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         let kill = Command::new("kill").args(["-s", name, &pid]).status().unwrap();
@@ -80,10 +91,5 @@ pub(crate) fn fails_with_one_line(output: &Output, code: i32, says: &str) {
 
 /// Waits until the broker counts this many subscriptions.
 pub(crate) fn wait_for_subscriptions(broker: &Broker, expected: usize) {
-    let line = format!("fanfare_subscriptions {expected}");
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !broker.metrics().lines().any(|l| l == line) {
-        assert!(Instant::now() < deadline, "never: {line}\n{}", broker.metrics());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    broker.wait_for(&format!("fanfare_subscriptions {expected}"));
 }
