@@ -11,13 +11,13 @@ use support::process::{Broker, fails_with_one_line, fanfare, text};
 /// A file of this test program with this content.
 fn file(name: &str, content: &str) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-    std::fs::write(&path, content).unwrap();
+    std::fs::write(&path, content).expect("a writable folder");
     path
 }
 
 fn serve(name: &str, content: &str) -> Broker {
     let path = file(name, content);
-    Broker::start_with(&["serve", "--config", path.to_str().unwrap()])
+    Broker::start_with(&["serve", "--config", path.to_str().expect("UTF-8")])
 }
 
 #[tokio::test]
@@ -80,7 +80,8 @@ fn a_wrong_file_is_refused_before_anything_listens() {
     .enumerate()
     {
         let path = file(&format!("wrong-{i}.toml"), content);
-        let output = fanfare(&["serve", "--config", path.to_str().unwrap()]).output().unwrap();
+        let output =
+            fanfare(&["serve", "--config", path.to_str().expect("UTF-8")]).output().unwrap();
         let error = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{content}: {error}");
         assert!(error.starts_with(&format!("fanfare: {}: ", path.display())), "{error}");
@@ -102,7 +103,8 @@ fn contradictions_and_missing_files_are_one_clear_sentence() {
     .enumerate()
     {
         let path = file(&format!("contradiction-{i}.toml"), content);
-        let serve = fanfare(&["serve", "--config", path.to_str().unwrap()]).output().unwrap();
+        let serve =
+            fanfare(&["serve", "--config", path.to_str().expect("UTF-8")]).output().unwrap();
         fails_with_one_line(&serve, 1, says);
     }
     let missing = fanfare(&["serve", "--config", "no-such-file.toml"]).output().unwrap();

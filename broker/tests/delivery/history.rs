@@ -198,7 +198,8 @@ async fn a_key_is_published_once_whichever_way_it_comes() {
     let expected = (1..=6).map(|i| ("t".to_owned(), i)).chain([("u".to_owned(), 1)]);
     assert!(heard.iter().cloned().eq(expected), "{heard:?}");
     assert!(listener.come().await.is_empty());
-    metric_becomes(&server, "fanfare_history_bytes", |bytes| bytes == 0.0).await;
+    // What stays is each topic's newest message, for the listener.
+    metric_becomes(&server, "fanfare_history_bytes", |bytes| bytes < 600.0).await;
     assert_eq!(ws.ask(with_key("t", "d")).await["publish"]["offset"], 7, "the window is over");
     server.stop().await;
 }
