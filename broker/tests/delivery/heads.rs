@@ -42,7 +42,7 @@ impl Watcher {
             return;
         }
         let topic = frame["topic"].as_str().unwrap_or_else(|| panic!("{frame}"));
-        let offset = frame["offset"].as_u64().or(frame["to"].as_u64()).expect("a place");
+        let offset = frame["offset"].as_u64().or_else(|| frame["to"].as_u64()).expect("a place");
         self.gaps += usize::from(frame["event"] == "gap");
         assert!(self.has.insert(topic.to_owned(), offset) <= Some(offset), "{frame:.80}");
     }
