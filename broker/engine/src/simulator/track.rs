@@ -101,7 +101,7 @@ impl Track {
         let was_exact = before.terms.mode == Mode::All && is_plain;
         self.first_max =
             Some(if was_exact { before.first_max.unwrap_or(before.last + 1) } else { begins + 1 });
-        self.last = begins.min(before.last);
+        (self.last, self.excused) = (begins.min(before.last), begins);
         if is_plain {
             self.last = before.last;
             (self.excused, self.wants_newest) = (before.excused, before.wants_newest);
