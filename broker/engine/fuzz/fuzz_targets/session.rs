@@ -8,8 +8,10 @@ use std::io::{self, Read, Write};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use fanfare_engine::{ConnectionKind, Limits, Mailbox, Now, Shard, Socket, TopicTable};
-use fanfare_protocol::{Codec, Mode, TopicName};
+use fanfare_engine::{
+    ConnectionKind, Limits, Mailbox, Now, Shard, Socket, StreamOptions, TopicTable,
+};
+use fanfare_protocol::{Codec, TopicName};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Debug, Default)]
@@ -58,7 +60,9 @@ fuzz_target!(|input: &[u8]| {
         1 => ConnectionKind::Sdk(Codec::Json),
         _ => ConnectionKind::Sdk(Codec::MsgPack),
     };
-    let limits = Limits { message_bytes_max: 4_096, history_messages_max: 2, ..Limits::default() };
+    let mut limits = Limits { message_bytes_max: 4_096, ..Limits::default() };
+    let namespace = limits.namespaces.default_mut();
+    (namespace.history_messages, namespace.presence) = (2, true);
     let mailboxes = vec![Arc::new(Mailbox::new(|| {}))];
     let topics = Arc::new(TopicTable::new(mailboxes, Arc::new(limits), 1));
     let mut shard = Shard::new(0, "n".into(), topics);
@@ -67,10 +71,13 @@ fuzz_target!(|input: &[u8]| {
     let bystander_key = shard.open(bystander.clone(), &raw(&topic), now);
     let key = shard.open(hostile.clone(), &kind, now);
     let mut scratch = vec![0; 256];
-    for piece in stream.chunks(100) {
+    for (turn, piece) in (1..).zip(stream.chunks(100)) {
+        let now = Now::from_ms(300 * turn);
         hostile.0.borrow_mut().input.extend(piece);
         shard.handle_readable(key, &mut scratch, true, now);
-        shard.drain_mailbox(usize::MAX);
+        shard.release_tiers(now);
+        shard.topics().tell_presence(now);
+        shard.drain_mailbox(usize::MAX, now);
         while shard.flush(8, now) {}
     }
     check_frames(&hostile.0.borrow().output);

@@ -19,6 +19,7 @@ use fanfare_protocol::{Mode, Payload, TopicName};
 use super::epoch::{Epoch, EpochSource};
 use super::interest::{ChangedPresence, JoinError, PatternShards};
 use super::patterns::PatternTree;
+use super::ring::Ring;
 use super::topic::{CatchUp, Topic};
 use crate::counters::ShardCounters;
 use crate::fault::{Fault, planted};
@@ -303,6 +304,15 @@ impl TopicTable {
             state.retired = true;
             topics.remove(name);
             self.topic_count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Messages hold their topics and rings hold messages, so a table that goes away breaks the ring.
+impl Drop for TopicTable {
+    fn drop(&mut self) {
+        for stripe in &self.stripes {
+            stripe.write().drain().for_each(|(_, topic)| topic.lock().ring = Ring::default());
         }
     }
 }

@@ -147,3 +147,12 @@ fn limits_are_told_with_their_numbers() {
     assert_eq!(big, Err(PublishError::TooBig(201, 200)));
     assert_eq!(counters.messages_in.get(), 0);
 }
+
+#[test]
+fn a_table_that_goes_away_takes_its_messages_along() {
+    let table = table(1, |_| {});
+    publish(&table, "a", "x", 0);
+    let topic = Arc::downgrade(&table.find(&name("a")).unwrap());
+    drop(table);
+    assert!(topic.upgrade().is_none());
+}
