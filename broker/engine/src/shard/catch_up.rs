@@ -65,7 +65,7 @@ impl<S: Socket> Shard<S> {
             }
             let bytes_max = self.marks.high_bytes;
             let step = self.topics.catch_up(&topic, self.index, mode, after, bytes_max);
-            self.queue_missed(key, local, &topic, &step, now);
+            self.queue_missed(key, local, &topic, step, now);
         }
         let waits = self.connections.get(key.0 as usize).is_some_and(|c| c.outbox().is_some());
         if waits { CaughtUp::Partly } else { CaughtUp::Done }
@@ -87,7 +87,14 @@ impl<S: Socket> Shard<S> {
     }
 
     /// Queues what a subscription of mode `all` has missed.
-    fn queue_missed(&mut self, key: Key, local: u32, topic: &Arc<Topic>, step: &CatchUp, now: Now) {
+    fn queue_missed(
+        &mut self,
+        key: Key,
+        local: u32,
+        topic: &Arc<Topic>,
+        mut step: CatchUp,
+        now: Now,
+    ) {
         if let Some((from, to)) = step.missed.filter(|_| !planted(Fault::HideGap)) {
             self.tell_gap(key, topic, from, to, now);
         }
@@ -95,12 +102,19 @@ impl<S: Socket> Shard<S> {
         if connection.phase == Phase::Closing {
             return;
         }
+        let mut queued = 0;
         for message in &step.messages {
+            // The step is bounded by payloads; of short ones the frames may be far longer.
+            if queued > 0 && connection.outbox_bytes() >= self.marks.high_bytes {
+                break;
+            }
             let frame = message.frame(connection.form).clone();
             let queue = |outbox: &mut Outbox| outbox.push(frame, now.ms());
             connection.change_outbox(&self.marks, &self.counters, queue);
+            queued += 1;
         }
-        self.note_served(key, local, step, now);
+        step.cut(queued);
+        self.note_served(key, local, &step, now);
     }
 
     /// Writes the newest message of the topics that are owed in mode `latest`, and only what the

@@ -234,8 +234,13 @@ impl<S> Connection<S> {
         if let Some(at) = self.subscription(local) {
             return Some((Through::Name, self.subscriptions[at].terms));
         }
-        let one = self.patterns().iter().find(|one| patterns.contains(&one.pattern))?;
+        let one = self.oldest_of(patterns)?;
         Some((Through::Pattern(one.pattern), one.terms))
+    }
+
+    /// The oldest subscription by one of these patterns.
+    pub(super) fn oldest_of(&self, patterns: &[u32]) -> Option<&PatternSubscription> {
+        self.patterns().iter().find(|one| patterns.contains(&one.pattern))
     }
 
     /// What to do with a frame for this connection, whose socket takes nothing now. `terms`: those

@@ -47,7 +47,7 @@ impl<S: Socket> Shard<S> {
         wishes: Wishes<'_>,
         now: Now,
     ) -> Result<Subscribed, JoinError> {
-        self.send_held(key, name, now);
+        self.send_held_of(key, name, now);
         let connection = self.connections.get(key.0 as usize);
         let member = connection.map_or((0, None), |connection| {
             (connection.serial, connection.extras().and_then(|extras| extras.name.clone()))
@@ -95,20 +95,32 @@ impl<S: Socket> Shard<S> {
     }
 
     /// Sends what a connection's pattern holds back of a topic, while the pattern still decides.
-    fn send_held(&mut self, key: Key, name: &TopicName, now: Now) {
+    fn send_held_of(&mut self, key: Key, name: &TopicName, now: Now) {
         let connection = self.connections.get(key.0 as usize);
-        let Some(connection) = connection.filter(|c| !c.patterns().is_empty()) else { return };
-        let Some(local) = self.topics.id_of(name).and_then(|id| self.locals.find(id)) else {
+        if connection.is_none_or(|connection| connection.patterns().is_empty()) {
             return;
-        };
-        let topic = &self.locals.topics[local as usize];
+        }
+        if let Some(local) = self.topics.id_of(name).and_then(|id| self.locals.find(id)) {
+            self.send_held(key, local, now);
+        }
+    }
+
+    /// Sends what is held back of a topic from a connection, before another of its subscriptions
+    /// decides. Not left to the ring, which may have lost it by then.
+    fn send_held(&mut self, key: Key, local: u32, now: Now) {
+        let Some(topic) = self.locals.get(local).filter(|topic| topic.holds_any()) else { return };
+        let connection = &self.connections[key.0 as usize];
         let Some((_, terms)) = connection.through(local, &topic.patterns) else { return };
         let is_behind = connection.behind().is_some_and(|behind| behind.get(local).is_some());
-        if let Some(held) = topic.held_from(key, terms.tier).filter(|_| !is_behind) {
-            let frame = held.frame(connection.form).clone();
-            self.send(key, frame, now);
-            self.counters.messages_out.add(1);
+        let Some(held) = topic.held_from(key, terms.tier).filter(|_| !is_behind) else { return };
+        // What waits for a connection stays bounded, however often it changes its mind.
+        if connection.outbox_bytes() >= self.marks.high_bytes {
+            let after = held.offset() - 1;
+            return self.fall_behind(key, local, after, now);
         }
+        let frame = held.frame(connection.form).clone();
+        self.send(key, frame, now);
+        self.counters.messages_out.add(1);
     }
 
     /// Subscribes a connection by pattern.
@@ -288,43 +300,47 @@ impl<S: Socket> Shard<S> {
 
     /// Ends a subscription by name that another one of the connection may outlive.
     pub(super) fn end_subscription(&mut self, key: Key, at: usize, now: Now) {
-        let Subscription { local, terms, .. } = self.connections[key.0 as usize].subscriptions[at];
-        let served = self.locals.topics[local as usize].served(key, terms.tier);
+        let connection = &self.connections[key.0 as usize];
+        let local = connection.subscriptions[at].local;
+        if connection.oldest_of(&self.locals.topics[local as usize].patterns).is_some() {
+            self.send_held(key, local, now);
+        }
         self.leave(key, at);
-        self.take_over(key, local, served, now);
+        self.take_over(key, local);
     }
 
     /// Ends a subscription by pattern that another one of the connection may outlive.
     pub(super) fn end_pattern(&mut self, key: Key, at: usize, now: Now) {
         let connection = &self.connections[key.0 as usize];
-        let ended = connection.patterns()[at];
-        let topics = self.locals.patterns[ended.pattern as usize].topics.iter();
-        let served = topics.filter_map(|local| {
+        let ended = connection.patterns()[at].pattern;
+        let is_handed_over = |local: &u32| {
             let topic = &self.locals.topics[*local as usize];
-            let (through, terms) = connection.through(*local, &topic.patterns)?;
-            let is_held = topic.holds_any() && through == Through::Pattern(ended.pattern);
-            is_held.then(|| (*local, topic.served(key, terms.tier)))
-        });
-        let served: Vec<(u32, u64)> = served.collect();
+            let through = connection.through(*local, &topic.patterns);
+            let next = || connection.patterns().iter().filter(|one| one.pattern != ended);
+            topic.holds_any()
+                && through.is_some_and(|(through, _)| through == Through::Pattern(ended))
+                && next().any(|one| topic.patterns.contains(&one.pattern))
+        };
+        let topics = self.locals.patterns[ended as usize].topics.iter().copied();
+        let held: Vec<u32> = topics.filter(is_handed_over).collect();
+        for &local in &held {
+            self.send_held(key, local, now);
+        }
         self.leave_pattern(key, at);
-        for (local, served) in served {
-            self.take_over(key, local, served, now);
+        for local in held {
+            self.take_over(key, local);
         }
     }
 
-    /// A topic that a connection has up to `served` goes on through another subscription, whose
-    /// tier has sent more or less than that: what is missing is owed, what is held twice is not.
-    fn take_over(&mut self, key: Key, local: u32, served: u64, now: Now) {
+    /// Another subscription goes on with a topic of which the connection has, or is owed, all that
+    /// the one before was to give it: what this one's tier holds back is not sent again.
+    fn take_over(&mut self, key: Key, local: u32) {
         let Some(topic) = self.locals.get(local).filter(|topic| topic.holds_any()) else { return };
         let connection = &self.connections[key.0 as usize];
         let is_behind = connection.behind().is_some_and(|behind| behind.get(local).is_some());
-        if is_behind || connection.through(local, &topic.patterns).is_none() {
-            return;
-        }
-        if served < topic.newest {
-            self.fall_behind(key, local, served, now);
-        } else {
-            self.locals.skip_up_to(local, key, served);
+        if !is_behind && connection.through(local, &topic.patterns).is_some() {
+            let newest = topic.newest;
+            self.locals.skip_up_to(local, key, newest);
         }
     }
 

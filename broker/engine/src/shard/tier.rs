@@ -106,8 +106,6 @@ pub(super) struct TierState {
     waits: bool,
     /// The newest message that came while it waited.
     held: Option<Arc<Message>>,
-    /// The offset before the first message that came while it waited.
-    held_after: u64,
     /// The newest message that was sent.
     pub(super) sent_offset: u64,
     /// When it was sent, or since when the next ping is to tell it again.
@@ -120,10 +118,9 @@ impl TierStates {
         self.0.iter().any(TierState::holds)
     }
 
-    /// What a tier holds back, if anything, and the offset after which it has sent nothing.
-    pub(super) fn held(&self, tier: Tier) -> Option<(&Arc<Message>, u64)> {
-        let state = self.get(tier)?;
-        Some((state.held.as_ref()?, state.held_after))
+    /// What a tier holds back, if anything.
+    pub(super) fn held(&self, tier: Tier) -> Option<&Arc<Message>> {
+        self.get(tier)?.held.as_ref()
     }
 
     pub(super) fn get(&self, tier: Tier) -> Option<&TierState> {
@@ -134,9 +131,6 @@ impl TierStates {
     pub(super) fn admit(&mut self, tier: Tier, message: &Arc<Message>, now_ms: u64) -> bool {
         let Some(state) = tier.place().map(|place| &mut self.0[place]) else { return true };
         if state.waits {
-            if state.held.is_none() {
-                state.held_after = message.offset() - 1;
-            }
             state.held = Some(message.clone());
             return false;
         }
