@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::behind::Behind;
 use super::fanout::{OutgoingFrame, Pending};
 use super::marks::Marks;
-use super::tier::Tier;
+use super::tier::{ListPlace, Tier};
 use crate::counters::ShardCounters;
 use crate::fault::{Fault, planted};
 use crate::outbox::Outbox;
@@ -84,7 +84,7 @@ pub(super) struct Subscription {
     pub(super) local: u32,
     /// The connection's place in the topic's list; `None` while the connection is behind on the
     /// topic: then no message is given to it, so that being behind costs a publish nothing.
-    pub(super) position: Option<u32>,
+    pub(super) position: Option<ListPlace>,
     pub(super) terms: Terms,
     /// Whether it is told who comes and goes.
     pub(super) listens: bool,
@@ -94,7 +94,7 @@ pub(super) struct Subscription {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PatternSubscription {
     pub(super) pattern: u32,
-    pub(super) position: u32,
+    pub(super) position: ListPlace,
     pub(super) terms: Terms,
 }
 

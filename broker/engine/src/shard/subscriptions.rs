@@ -4,7 +4,7 @@ use fanfare_protocol::{
     CloseCode, Mode, PatternSubscribed, Position, Subscribed, TopicName, TopicPattern,
 };
 
-use super::connection::{PatternSubscription, StreamOptions, Subscription, Terms, Through};
+use super::connection::{PatternSubscription, StreamOptions, Subscription, Terms};
 use super::tier::Tier;
 use super::{Key, Shard, Socket};
 use crate::fault::{Fault, planted};
@@ -48,7 +48,7 @@ impl<S: Socket> Shard<S> {
         now: Now,
     ) -> Result<Subscribed, JoinError> {
         self.send_held_of(key, name, now);
-        let connection = self.connections.get(key.0 as usize);
+        let connection = self.connections.get(key);
         let member = connection.map_or((0, None), |connection| {
             (connection.serial, connection.extras().and_then(|extras| extras.name.clone()))
         });
@@ -66,7 +66,7 @@ impl<S: Socket> Shard<S> {
             snapshot,
             mode: terms.mode,
         };
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else {
+        let Some(connection) = self.connections.get_mut(key) else {
             return Ok(subscribed);
         };
         let local = self.locals.locate(&joined.topic);
@@ -88,39 +88,10 @@ impl<S: Socket> Shard<S> {
         let newest = head.saturating_sub(u64::from(snapshot));
         let owed_after = since.filter(|_| recovered).map_or(newest, |since| since.offset);
         if owed_after < head {
-            let is_owed = self.connections[key.0 as usize].behind().and_then(|b| b.get(local));
+            let is_owed = self.connections[key].behind().and_then(|b| b.get(local));
             self.fall_behind(key, local, owed_after.min(is_owed.unwrap_or(owed_after)), now);
         }
         Ok(subscribed)
-    }
-
-    /// Sends what a connection's pattern holds back of a topic, while the pattern still decides.
-    fn send_held_of(&mut self, key: Key, name: &TopicName, now: Now) {
-        let connection = self.connections.get(key.0 as usize);
-        if connection.is_none_or(|connection| connection.patterns().is_empty()) {
-            return;
-        }
-        if let Some(local) = self.topics.id_of(name).and_then(|id| self.locals.find(id)) {
-            self.send_held(key, local, now);
-        }
-    }
-
-    /// Sends what is held back of a topic from a connection, before another of its subscriptions
-    /// decides. Not left to the ring, which may have lost it by then.
-    fn send_held(&mut self, key: Key, local: u32, now: Now) {
-        let Some(topic) = self.locals.get(local).filter(|topic| topic.holds_any()) else { return };
-        let connection = &self.connections[key.0 as usize];
-        let Some((_, terms)) = connection.through(local, &topic.patterns) else { return };
-        let is_behind = connection.behind().is_some_and(|behind| behind.get(local).is_some());
-        let Some(held) = topic.held_from(key, terms.tier).filter(|_| !is_behind) else { return };
-        // What waits for a connection stays bounded, however often it changes its mind.
-        if connection.outbox_bytes() >= self.marks.high_bytes {
-            let after = held.offset() - 1;
-            return self.fall_behind(key, local, after, now);
-        }
-        let frame = held.frame(connection.form).clone();
-        self.send(key, frame, now);
-        self.counters.messages_out.add(1);
     }
 
     /// Subscribes a connection by pattern.
@@ -147,7 +118,7 @@ impl<S: Socket> Shard<S> {
         };
         let entry = &mut self.locals.patterns[place as usize];
         let subscribed = PatternSubscribed { topics: entry.topics.len() as u64, mode: terms.mode };
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else {
+        let Some(connection) = self.connections.get_mut(key) else {
             return Ok(subscribed);
         };
         let position = entry.lists.add(terms.tier, connection.form, key);
@@ -160,20 +131,6 @@ impl<S: Socket> Shard<S> {
             self.skip_held(key, place);
         }
         Ok(subscribed)
-    }
-
-    /// Keeps what tiers hold back from before a pattern was subscribed to from its subscriber.
-    fn skip_held(&mut self, key: Key, place: u32) {
-        let connection = &self.connections[key.0 as usize];
-        let held = self.locals.patterns[place as usize].topics.iter().filter_map(|local| {
-            let topic = &self.locals.topics[*local as usize];
-            let through = connection.through(*local, &topic.patterns);
-            let is_new = through.is_some_and(|(through, _)| through == Through::Pattern(place));
-            (is_new && topic.holds_any()).then_some((*local, topic.newest))
-        });
-        for (local, newest) in held.collect::<Vec<_>>() {
-            self.locals.skip_up_to(local, key, newest);
-        }
     }
 
     /// Whether a connection may subscribe to one more pattern, and have that many topics looked
@@ -190,7 +147,7 @@ impl<S: Socket> Shard<S> {
             Some(place) if searches => self.locals.patterns[place as usize].topics.len(),
             Some(_) => 0,
         };
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return Ok(()) };
+        let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
         let most = self.limits.patterns_per_connection_max;
         if connection.patterns().len() >= most {
             return Err(JoinError::PatternsOfConnection(most));
@@ -211,7 +168,7 @@ impl<S: Socket> Shard<S> {
             self.locals.patterns[place as usize].topics.iter().copied().collect();
         for local in locals {
             let topic = &self.locals.topics[local as usize];
-            let connection = &self.connections[key.0 as usize];
+            let connection = &self.connections[key];
             let is_older = |one: &PatternSubscription| {
                 one.pattern != place && topic.patterns.contains(&one.pattern)
             };
@@ -254,7 +211,7 @@ impl<S: Socket> Shard<S> {
 
     /// Owes a subscriber of `local` everything after this offset.
     pub(super) fn fall_behind(&mut self, key: Key, local: u32, after: u64, now: Now) {
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.fall_behind(local, after, now)
             && let Some(topic) = self.locals.get_mut(local)
         {
@@ -266,7 +223,7 @@ impl<S: Socket> Shard<S> {
 
     /// Owes a subscriber of `local` nothing more.
     pub(super) fn forget_behind(&mut self, key: Key, local: u32) {
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
         if !connection.forget_behind(local) {
             return;
         }
@@ -282,7 +239,7 @@ impl<S: Socket> Shard<S> {
 
     /// Takes a connection out of the list of a topic that it subscribes to by name.
     pub(super) fn unlist(&mut self, key: Key, local: u32) {
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
         let Some(at) = connection.subscription(local) else { return };
         let form = connection.form;
         let subscription = &mut connection.subscriptions[at];
@@ -290,7 +247,7 @@ impl<S: Socket> Shard<S> {
             return;
         };
         let moved = self.locals.topics[local as usize].named.remove(tier, form, position);
-        if let Some(moved) = moved.and_then(|moved| self.connections.get_mut(moved.0 as usize))
+        if let Some(moved) = moved.and_then(|moved| self.connections.get_mut(moved))
             && let Some(at) = moved.subscription(local)
             && !planted(Fault::ForgetWhoMoved)
         {
@@ -298,58 +255,12 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    /// Ends a subscription by name that another one of the connection may outlive.
-    pub(super) fn end_subscription(&mut self, key: Key, at: usize, now: Now) {
-        let connection = &self.connections[key.0 as usize];
-        let local = connection.subscriptions[at].local;
-        if connection.oldest_of(&self.locals.topics[local as usize].patterns).is_some() {
-            self.send_held(key, local, now);
-        }
-        self.leave(key, at);
-        self.take_over(key, local);
-    }
-
-    /// Ends a subscription by pattern that another one of the connection may outlive.
-    pub(super) fn end_pattern(&mut self, key: Key, at: usize, now: Now) {
-        let connection = &self.connections[key.0 as usize];
-        let ended = connection.patterns()[at].pattern;
-        let is_handed_over = |local: &u32| {
-            let topic = &self.locals.topics[*local as usize];
-            let through = connection.through(*local, &topic.patterns);
-            let next = || connection.patterns().iter().filter(|one| one.pattern != ended);
-            topic.holds_any()
-                && through.is_some_and(|(through, _)| through == Through::Pattern(ended))
-                && next().any(|one| topic.patterns.contains(&one.pattern))
-        };
-        let topics = self.locals.patterns[ended as usize].topics.iter().copied();
-        let held: Vec<u32> = topics.filter(is_handed_over).collect();
-        for &local in &held {
-            self.send_held(key, local, now);
-        }
-        self.leave_pattern(key, at);
-        for local in held {
-            self.take_over(key, local);
-        }
-    }
-
-    /// Another subscription goes on with a topic of which the connection has, or is owed, all that
-    /// the one before was to give it: what this one's tier holds back is not sent again.
-    fn take_over(&mut self, key: Key, local: u32) {
-        let Some(topic) = self.locals.get(local).filter(|topic| topic.holds_any()) else { return };
-        let connection = &self.connections[key.0 as usize];
-        let is_behind = connection.behind().is_some_and(|behind| behind.get(local).is_some());
-        if !is_behind && connection.through(local, &topic.patterns).is_some() {
-            let newest = topic.newest;
-            self.locals.skip_up_to(local, key, newest);
-        }
-    }
-
     /// Ends one subscription by name of a connection.
     pub(super) fn leave(&mut self, key: Key, at: usize) {
-        let Some(connection) = self.connections.get(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get(key) else { return };
         let (serial, local) = (connection.serial, connection.subscriptions[at].local);
         self.unlist(key, local);
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
         let Subscription { listens, .. } = connection.subscriptions.remove(at);
         let local_topic = &mut self.locals.topics[local as usize];
         local_topic.listeners -= u32::from(listens);
@@ -364,14 +275,14 @@ impl<S: Socket> Shard<S> {
 
     /// Ends one subscription by pattern of a connection.
     pub(super) fn leave_pattern(&mut self, key: Key, at: usize) {
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
         let ended = connection.extras_mut().patterns.remove(at);
         let form = connection.form;
         let lists = &mut self.locals.patterns[ended.pattern as usize].lists;
         let moved = lists.remove(ended.terms.tier, form, ended.position);
         let is_last = lists.is_empty();
         let owed: Vec<u32> = connection.behind().into_iter().flat_map(|b| b.topics()).collect();
-        if let Some(moved) = moved.and_then(|moved| self.connections.get_mut(moved.0 as usize)) {
+        if let Some(moved) = moved.and_then(|moved| self.connections.get_mut(moved)) {
             let mut patterns = moved.extras_mut().patterns.iter_mut();
             if let Some(one) = patterns.find(|one| one.pattern == ended.pattern) {
                 one.position = ended.position;
@@ -379,7 +290,7 @@ impl<S: Socket> Shard<S> {
         }
         for local in owed {
             let patterns = &self.locals.topics[local as usize].patterns;
-            if self.connections[key.0 as usize].through(local, patterns).is_none() {
+            if self.connections[key].through(local, patterns).is_none() {
                 self.forget_behind(key, local);
             }
         }
@@ -391,7 +302,7 @@ impl<S: Socket> Shard<S> {
     }
 
     pub(super) fn leave_all(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
         for local in connection.take_behind().iter().flat_map(|behind| behind.topics()) {
             self.locals.topics[local as usize].behind -= 1;
             self.counters.subscriptions_behind.sub(1);
@@ -405,10 +316,10 @@ impl<S: Socket> Shard<S> {
     }
 
     fn last_subscription(&self, key: Key) -> Option<usize> {
-        self.connections.get(key.0 as usize)?.subscriptions.len().checked_sub(1)
+        self.connections.get(key)?.subscriptions.len().checked_sub(1)
     }
 
     fn last_pattern(&self, key: Key) -> Option<usize> {
-        self.connections.get(key.0 as usize)?.patterns().len().checked_sub(1)
+        self.connections.get(key)?.patterns().len().checked_sub(1)
     }
 }
