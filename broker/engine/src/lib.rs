@@ -32,7 +32,7 @@ pub use namespace::{NamespaceOptions, Namespaces, SlowConsumer};
 pub use outbox::Outbox;
 pub use shard::{
     ConnectionKind, ConnectionReport, ConnectionState, EventSource, Key, NodeName, ReadOutcome,
-    Shard, Socket, StreamOptions,
+    Shard, Socket, StreamOptions, WaitError, WaiterKey,
 };
 pub use time::Now;
 pub use topics::{

@@ -9,6 +9,7 @@ mod origin;
 mod page;
 mod problem;
 mod query;
+mod selection;
 mod topics;
 mod upgrade;
 

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::problem::problem;
-use super::{HttpContext, Reply, method_not_allowed, query};
+use super::{HttpContext, Reply, method_not_allowed, selection};
 use crate::clock;
 
 /// How long a `POST` waits for a node that is behind, before it is told to come back.
@@ -33,11 +33,12 @@ pub(super) async fn respond(
 }
 
 fn history(query: Option<&str>, topic: &TopicName, context: &HttpContext) -> Reply {
-    let page = match query::page(query) {
+    let page = match selection::page(Some(topic.clone()), query) {
         Ok(page) => page,
         Err(detail) => return problem(StatusCode::BAD_REQUEST, &detail),
     };
-    match context.local.topics().history(topic, page.after.as_ref(), page.limit) {
+    let after = page.topics.first().and_then(|(_, after)| after.as_ref());
+    match context.local.topics().history(topic, after, page.limit) {
         Some(history) => page_reply(topic, &history),
         None => {
             let detail = format!("nothing has been published to {topic}, or not lately");
