@@ -56,7 +56,6 @@ pub(super) fn page(topic: Option<TopicName>, query: Option<&str>) -> Result<Page
 
 /// Topics and patterns that a stream of events carries.
 #[derive(Debug, PartialEq)]
-#[cfg_attr(not(test), expect(dead_code, reason = "server-sent events are about to use it"))]
 pub(super) struct EventSelection {
     /// Each with the position behind which messages are wanted; a pattern has none.
     pub(super) filters: Vec<(Filter, Option<Position>)>,
@@ -72,7 +71,6 @@ pub(super) struct EventSelection {
 ///
 /// # Errors
 /// As [`page`].
-#[cfg_attr(not(test), expect(dead_code, reason = "server-sent events are about to use it"))]
 pub(super) fn events(
     topic: Option<TopicName>,
     query: Option<&str>,

@@ -257,9 +257,7 @@ impl<S: Socket> Shard<S> {
                 let reason = format!("messages {from} to {to} were not taken in time and are gone");
                 return self.close(key, CloseCode::SLOW_CONSUMER, &reason, now);
             }
-            WireForm::Sdk(codec) => {
-                sdk_frame(codec, 96, |out| Event::Gap(gap).encode(codec, out))
-            }
+            WireForm::Sdk(codec) => sdk_frame(codec, 96, |out| Event::Gap(gap).encode(codec, out)),
             form @ (WireForm::TopicEvents | WireForm::Events) => super::events::gap(form, &gap),
         };
         let queue = |outbox: &mut Outbox| outbox.push(frame, now.ms());

@@ -154,7 +154,10 @@ pub(super) struct Extras {
 pub(super) struct Place {
     /// The topic's place in the shard.
     pub(super) local: u32,
+    /// Everything up to here was sent, or passed over as mode and rate say.
     pub(super) offset: u64,
+    /// The topic's head when the subscription began: who is not behind has that much.
+    pub(super) began_at: u64,
 }
 
 #[derive(Debug)]

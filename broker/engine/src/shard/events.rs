@@ -85,11 +85,7 @@ impl<S: Socket> Shard<S> {
         wishes: Wishes<'_>,
         now: Now,
     ) -> Result<(), JoinError> {
-        // As for a `subscribe` command: mail that waits, and what is marked, goes out first.
-        if let Filter::Pattern(_) = filter {
-            self.flush_outbox(key, now);
-            self.drain_mailbox(usize::MAX, now);
-        }
+        // As for a `subscribe` command: what is marked goes out first.
         self.stage_pending(key, now);
         let mut told = Vec::with_capacity(128);
         let mut place = None;
@@ -100,7 +96,8 @@ impl<S: Socket> Shard<S> {
                 StreamEvent::Subscribed { topic, subscribed, id: None }.encode(&mut told);
                 let local = self.topics.id_of(name).and_then(|id| self.locals.find(id));
                 let offset = begins_after(subscribed, wishes.since);
-                place = local.map(|local| Place { local, offset });
+                let began_at = subscribed.offset;
+                place = local.map(|local| Place { local, offset, began_at });
             }
             Filter::Pattern(pattern) => {
                 let subscribed = self.join_pattern(key, pattern, wishes, now)?;
@@ -159,14 +156,15 @@ impl<S: Socket> Shard<S> {
         }
         let mut places = std::mem::take(&mut connection.extras_mut().places);
         let mut has_moved = false;
-        for Place { local, offset } in places.iter_mut().flatten() {
-            let (Some(topic), Some(at)) = (self.locals.get(*local), connection.subscription(*local))
+        for Place { local, offset, began_at } in places.iter_mut().flatten() {
+            let (Some(topic), Some(at)) =
+                (self.locals.get(*local), connection.subscription(*local))
             else {
                 continue;
             };
             let tier = connection.subscriptions[at].terms.tier;
             let owed_after = connection.behind().and_then(|behind| behind.get(*local));
-            let reached = owed_after.unwrap_or_else(|| topic.served(key, tier));
+            let reached = owed_after.unwrap_or_else(|| topic.served(key, tier).max(*began_at));
             has_moved |= reached > *offset;
             *offset = reached.max(*offset);
         }
@@ -178,7 +176,7 @@ impl<S: Socket> Shard<S> {
     pub(super) fn place_event(&self, connection: &Connection<S>) -> Bytes {
         let places = connection.extras().map_or(&[][..], |extras| &extras.places);
         let position = |place: &Option<Place>| {
-            let Place { local, offset } = (*place)?;
+            let Place { local, offset, .. } = (*place)?;
             let epoch = self.locals.get(local)?.topic.epoch().to_string();
             Some(Position { epoch, offset })
         };
