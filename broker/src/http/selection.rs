@@ -17,12 +17,10 @@ pub(super) struct PageSelection {
     /// Each with the position behind which messages are wanted.
     pub(super) topics: Vec<(TopicName, Option<Position>)>,
     /// Whether the answer is a list: the topics stand behind the `?`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "lists of topics are about to use it"))]
     pub(super) is_list: bool,
     /// Most messages of each.
     pub(super) limit: usize,
     /// How long to wait for something newer.
-    #[cfg_attr(not(test), expect(dead_code, reason = "long polling is about to use it"))]
     pub(super) wait: Option<Duration>,
 }
 
@@ -56,7 +54,6 @@ pub(super) fn page(topic: Option<TopicName>, query: Option<&str>) -> Result<Page
 
 /// Topics and patterns that a stream of events carries.
 #[derive(Debug, PartialEq)]
-#[cfg_attr(not(test), expect(dead_code, reason = "server-sent events are about to use it"))]
 pub(super) struct EventSelection {
     /// Each with the position behind which messages are wanted; a pattern has none.
     pub(super) filters: Vec<(Filter, Option<Position>)>,
