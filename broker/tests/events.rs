@@ -284,11 +284,30 @@ async fn read_page(stream: &mut TcpStream) {
     use tokio::io::AsyncReadExt;
     let mut text = String::new();
     while !text.ends_with("\r\n\r\n") {
-        text.push(char::from(stream.read_u8().await.unwrap()));
+        text.push(char::from(stream.read_u8().await.expect("a head")));
     }
     let length = text.to_ascii_lowercase();
-    let length = length.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
-    stream.read_exact(&mut vec![0; length.parse().unwrap()]).await.unwrap();
+    let length = length.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let length = length.and_then(|length| length.parse().ok()).expect("a length");
+    stream.read_exact(&mut vec![0; length]).await.expect("a body");
+}
+
+#[tokio::test]
+async fn pages_of_allowed_origins_may_read_the_stream() {
+    let mut config = fanfare::ServerConfig::default_for_tests();
+    config.allowed_origins = vec!["https://app.example".to_owned()];
+    let server = fanfare::Server::start(config).expect("a broker");
+    let origin = "Origin: https://app.example";
+    let reader = EventReader::open_with(&server, "/v1/topics/t", &[origin]).await;
+    let told = "\r\naccess-control-allow-origin: https://app.example\r\n";
+    assert!(reader.head.contains(told), "{}", reader.head);
+    assert!(reader.head.contains("\r\nvary: origin\r\n"), "{}", reader.head);
+    let wrong = &[origin, "Accept: text/event-stream"];
+    let answer = http(&server, "GET /v1/topics/t?since=1", wrong, b"").await;
+    assert_eq!(answer.status, 400);
+    assert!(format!("{}\r\n", answer.head).contains(told), "{answer:?}");
+    drop(reader);
+    server.stop().await;
 }
 
 #[tokio::test]

@@ -7,11 +7,14 @@
 //! makes a handshake valid in `upgrade`, what makes an event stream in `events`.
 
 mod accept;
+mod conditional;
 mod events;
 mod origin;
 mod page;
 mod problem;
+mod publishing;
 mod query;
+mod reading;
 mod selection;
 mod topics;
 mod upgrade;
@@ -27,7 +30,7 @@ use fanfare_engine::{ConnectionKind, TopicTable};
 use fanfare_protocol::TopicName;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, HeaderValue};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, HeaderValue, ORIGIN};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -39,6 +42,7 @@ use tokio::net::TcpStream;
 use crate::shard::LocalShard;
 use events::EventStream;
 use problem::problem;
+pub(crate) use reading::Pages;
 use upgrade::Upgrade;
 
 /// Longest head of a request: request line and headers. Browsers with many cookies send a few
@@ -51,6 +55,7 @@ const HEADERS_MAX: usize = 64;
 /// What the requests of one shard share.
 pub(crate) struct HttpContext {
     pub(crate) local: LocalShard,
+    pub(crate) pages: Pages,
     pub(crate) allowed_origins: Arc<[String]>,
 }
 
@@ -214,8 +219,8 @@ fn takeover<B>(
         Route::Topic(topic) if is_handshake => upgrade::accept(request)
             .and_then(|accepted| accepted.into_raw(topic, request.uri().query()))
             .map(Takeover::WebSocket),
-        Route::Topic(topic) => events::accept(request, Some(topic)).map(Takeover::Events),
-        Route::Topics => events::accept(request, None).map(Takeover::Events),
+        Route::Topic(topic) => events::accept(request, Some(topic), allowed_origins),
+        Route::Topics => events::accept(request, None, allowed_origins),
         _ => upgrade::accept(request).map(|accepted| Takeover::WebSocket(accepted.into_sdk())),
     })
 }
@@ -238,7 +243,7 @@ async fn respond(
             tokio::task::yield_now().await;
             return Err(TakenOver);
         }
-        Some(Ok(Takeover::Events(stream))) => stream.reply(),
+        Some(Ok(Takeover::Events(stream))) => stream.into_reply(),
         Some(Err(refusal)) => *refusal,
         None => respond_plain(request, context).await,
     };
@@ -255,16 +260,32 @@ async fn respond_plain(request: Request<Incoming>, context: &HttpContext) -> Rep
     match route(request.uri().path()) {
         Route::Page(asset) => page_reply(request.method(), asset),
         Route::BadTopic(detail) => problem(StatusCode::BAD_REQUEST, &detail),
-        Route::Topic(_) if !origin::is_allowed(&request, &context.allowed_origins) => {
-            problem(StatusCode::FORBIDDEN, origin::REFUSAL)
-        }
-        Route::Topic(_) if !accept::is_served(&request) => accept::not_acceptable(),
-        Route::Topic(topic) => topics::respond(request, &topic, context).await,
-        Route::Sdk | Route::Topics | Route::Unknown => problem(
+        Route::Topic(topic) => respond_on_topics(request, Some(topic), context).await,
+        Route::Topics => respond_on_topics(request, None, context).await,
+        Route::Sdk | Route::Unknown => problem(
             StatusCode::NOT_FOUND,
-            "there is nothing here; the broker serves /, /v1/ws and /v1/topics/{topic}",
+            "there is nothing here; the broker serves /, /v1/ws, /v1/topics and /v1/topics/{topic}",
         ),
     }
+}
+
+/// What browsers' pages can reach, and so is guarded by their origins.
+async fn respond_on_topics(
+    request: Request<Incoming>,
+    topic: Option<TopicName>,
+    context: &HttpContext,
+) -> Reply {
+    let allowed = &context.allowed_origins;
+    if !origin::is_allowed(&request, allowed) {
+        return problem(StatusCode::FORBIDDEN, origin::REFUSAL);
+    }
+    let origin = request.headers().get(ORIGIN).cloned();
+    let mut reply = match *request.method() {
+        Method::OPTIONS => origin::preflight(),
+        _ => topics::respond(request, topic, context).await,
+    };
+    origin::allow(&mut reply, origin, allowed);
+    reply
 }
 
 enum Route {
@@ -280,11 +301,10 @@ fn route(path: &str) -> Route {
     if let Some(asset) = page::find(path) {
         return Route::Page(asset);
     }
-    if path == "/v1/ws" {
-        return Route::Sdk;
-    }
-    if path == "/v1/topics" {
-        return Route::Topics;
+    match path {
+        "/v1/ws" => return Route::Sdk,
+        "/v1/topics" => return Route::Topics,
+        _ => {}
     }
     let Some(encoded) = path.strip_prefix("/v1/topics/") else { return Route::Unknown };
     let Ok(decoded) = percent_decode_str(encoded).decode_utf8() else {

@@ -17,12 +17,10 @@ pub(super) struct PageSelection {
     /// Each with the position behind which messages are wanted.
     pub(super) topics: Vec<(TopicName, Option<Position>)>,
     /// Whether the answer is a list: the topics stand behind the `?`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "lists of topics are about to use it"))]
     pub(super) is_list: bool,
     /// Most messages of each.
     pub(super) limit: usize,
     /// How long to wait for something newer.
-    #[cfg_attr(not(test), expect(dead_code, reason = "long polling is about to use it"))]
     pub(super) wait: Option<Duration>,
 }
 

@@ -173,7 +173,9 @@ impl<S: Socket> Shard<S> {
             }
         }
         if refusal.is_none() && awaited.iter().all(|one| !one.is_moved) {
-            return Ok(Some(self.waiters.add(awaited)));
+            let key = self.waiters.add(awaited);
+            self.counters.waiting_requests.set(self.waiters.len() as u64);
+            return Ok(Some(key));
         }
         for one in awaited {
             self.topics.stop_waiting(&one.topic, self.index, now);
@@ -186,6 +188,7 @@ impl<S: Socket> Shard<S> {
         for topic in self.waiters.remove(key) {
             self.topics.stop_waiting(&topic, self.index, now);
         }
+        self.counters.waiting_requests.set(self.waiters.len() as u64);
     }
 
     /// A request whose wait is over.
