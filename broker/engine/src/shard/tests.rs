@@ -1,12 +1,14 @@
 //! A shard with sockets of memory: what a client sees, byte for byte.
 
 mod bursts;
+mod events;
 mod latest;
 mod namespaces;
 mod overlaps;
 mod patterns;
 mod rates;
 mod recovery;
+mod waiting;
 mod world;
 
 use fanfare_protocol::{
