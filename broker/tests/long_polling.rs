@@ -1,5 +1,7 @@
 //! Long polling: a request is held until there is something newer, and then answered at once.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that fails")]
+
 mod support;
 
 use std::time::{Duration, Instant};

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::WAKE;
+use super::drain::Drain;
 use super::handshakes::{Handshakes, Outcome};
 use super::questions::Question;
 use super::socket::DataSocket;
@@ -22,7 +23,7 @@ use crate::clock;
 use crate::http::{self, HttpContext};
 
 /// How often time is told to the engine.
-const TICK_MS: u64 = 50;
+pub(super) const TICK_MS: u64 = 50;
 
 /// Bytes of the buffer that all connections of a shard are read through.
 const SCRATCH_BYTES: usize = 256 * 1_024;
@@ -56,6 +57,8 @@ pub(super) struct EventLoop {
     questions: mpsc::Receiver<Question>,
     next_tick: Instant,
     busy: BusyMeter,
+    /// How connections are closed, once the broker stops.
+    drain: Option<Drain>,
 }
 
 impl EventLoop {
@@ -88,12 +91,12 @@ impl EventLoop {
             questions,
             next_tick: Instant::now(),
             busy: BusyMeter::default(),
+            drain: None,
         })
     }
 
     /// Runs until the broker stops and every connection is closed.
     pub(super) async fn run(mut self) {
-        let mut is_stopping = false;
         loop {
             self.turn();
             // Not left to the sleep alone, which a busy shard may not come to for long.
@@ -101,11 +104,10 @@ impl EventLoop {
                 self.handle_tick();
             }
             // Nor this: a shard that always has work must stop as well.
-            if !is_stopping && self.must_stop() {
-                is_stopping = true;
+            if self.drain.is_none() && self.must_stop() {
                 self.begin_to_stop();
             }
-            let is_done = is_stopping && self.shard.borrow().connection_count() == 0;
+            let is_done = self.drain.is_some() && self.shard.borrow().connection_count() == 0;
             if is_done {
                 return;
             }
@@ -113,7 +115,7 @@ impl EventLoop {
                 tokio::task::yield_now().await;
                 continue;
             }
-            self.sleep(is_stopping).await;
+            self.sleep().await;
             self.shard.borrow().mailbox().stay_awake();
         }
     }
@@ -127,12 +129,13 @@ impl EventLoop {
         self.handshakes.stop();
         self.context.local.waking.wake_all();
         let mut shard = self.shard.borrow_mut();
-        let window_ms = return_window_ms(&shard);
-        shard.shut_down(window_ms, clock::now());
+        let drain = Drain::new(&shard);
+        drain.close_wave(&mut shard);
+        self.drain = Some(drain);
     }
 
     /// Sleeps until a socket is ready, another thread has sent mail, or some time has come.
-    async fn sleep(&mut self, is_stopping: bool) {
+    async fn sleep(&mut self) {
         let release = self.shard.borrow().next_release_ms().map(clock::instant);
         let wake_at = release.map_or(self.next_tick, |release| release.min(self.next_tick));
         tokio::select! {
@@ -146,7 +149,7 @@ impl EventLoop {
             () = tokio::time::sleep_until(wake_at) => {}
             // Nobody tells when another shard has caught up.
             () = tokio::time::sleep(CONGESTION_RETRY), if !self.unread.congested.is_empty() => {}
-            _ = self.stop.wait_for(|stop| *stop), if !is_stopping => {}
+            _ = self.stop.wait_for(|stop| *stop), if self.drain.is_none() => {}
         }
     }
 
@@ -232,6 +235,9 @@ impl EventLoop {
         self.accept_again = self.handshakes.accept(now);
         self.handshakes.handle_timeouts(now, || http::timeout_response(shard.topics()));
         shard.handle_timeouts(now, TICK_MS);
+        if let Some(drain) = &self.drain {
+            drain.close_wave(&mut shard);
+        }
         shard.topics().sweep(now);
         shard.topics().tell_presence(now);
         while let Ok(question) = self.questions.try_recv() {
@@ -264,16 +270,6 @@ fn handle_first_bytes(
         }
     }
 }
-
-/// Over how long the clients of a node that stops come back: about a thousand in a second, which
-/// one core of the next node accepts without being felt by anyone.
-fn return_window_ms(shard: &Shard<DataSocket>) -> u64 {
-    let shards = shard.topics().mailboxes().len();
-    ((shard.connection_count() * shards) as u64).clamp(RETURN_WINDOW_MS_MIN, RETURN_WINDOW_MS_MAX)
-}
-
-const RETURN_WINDOW_MS_MIN: u64 = 500;
-const RETURN_WINDOW_MS_MAX: u64 = 60_000;
 
 /// Connections that have more to read and wait for their turn, each in one list at most.
 #[derive(Default)]

@@ -3,6 +3,7 @@
 //! Established connections live in a poll of the shard's own, nested in tokio's, so that an idle
 //! one costs neither a task nor a waker. Tokio keeps what is rare: HTTP and timers.
 
+mod drain;
 mod event_loop;
 mod handshakes;
 mod questions;
