@@ -10,7 +10,7 @@ use super::{Key, Shard, Socket};
 use crate::fault::{Fault, planted};
 use crate::namespace::{NamespaceOptions, SlowConsumer};
 use crate::time::Now;
-use crate::topics::{Join, JoinError};
+use crate::topics::{FrameParts, Join, JoinError};
 
 /// What a subscription asks for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -105,9 +105,10 @@ impl<S: Socket> Shard<S> {
         let Some((_, terms)) = connection.through(local, &topic.patterns) else { return };
         let is_behind = connection.behind().is_some_and(|behind| behind.get(local).is_some());
         if let Some(held) = topic.held_from(key, terms.tier).filter(|_| !is_behind) {
-            let frame = held.frame(connection.form).clone();
-            self.send(key, frame, now);
-            self.counters.messages_out.add(1);
+            let form = connection.form;
+            let (frame, parts) = (held.frame(form).clone(), FrameParts::of(held, form));
+            self.counters.of(form).count_messages(1, parts);
+            self.queue_own(key, frame, now);
         }
     }
 
