@@ -95,6 +95,11 @@ impl Handshakes {
     }
 
     fn admit(&mut self, mut stream: TcpStream, now: Now) {
+        // Most have become something long before their time runs out; what is not kept of them
+        // costs no memory after a wave.
+        while self.deadlines.front().is_some_and(|deadline| !self.is_waiting(deadline)) {
+            self.deadlines.pop_front();
+        }
         let entry = self.waiting.vacant_entry();
         let index = entry.key();
         let token = Token(index | HANDSHAKE_BIT);
@@ -143,17 +148,22 @@ impl Handshakes {
 
     /// Ends connections that have sent nothing in time, with `farewell`.
     pub(super) fn handle_timeouts(&mut self, now: Now, farewell: impl Fn() -> Vec<u8>) {
-        while let Some(&(due_ms, index, serial)) = self.deadlines.front() {
+        while let Some(&deadline) = self.deadlines.front() {
+            let (due_ms, index, _) = deadline;
             if due_ms > now.ms() {
                 return;
             }
             self.deadlines.pop_front();
-            if self.waiting.get(index).is_some_and(|waiting| waiting.serial == serial) {
+            if self.is_waiting(&deadline) {
                 let mut waiting = self.waiting.remove(index);
                 // Best effort: whoever opened a connection to say nothing may not listen either.
                 let _ = waiting.stream.write(&farewell());
             }
         }
+    }
+
+    fn is_waiting(&self, &(_, index, serial): &(u64, usize, u64)) -> bool {
+        self.waiting.get(index).is_some_and(|waiting| waiting.serial == serial)
     }
 
     /// Stops accepting and ends what has not become anything yet.

@@ -66,7 +66,7 @@ impl<S: Socket> Shard<S> {
             }
         }
         self.update_places(key);
-        let Some(connection) = self.connections.get(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get(key) else { return };
         if connection.phase == Phase::Closing {
             return;
         }
@@ -107,7 +107,7 @@ impl<S: Socket> Shard<S> {
                 StreamEvent::PatternSubscribed { pattern, subscribed }.encode(&mut told);
             }
         }
-        if let Some(connection) = self.connections.get_mut(key.0 as usize) {
+        if let Some(connection) = self.connections.get_mut(key) {
             connection.extras_mut().places.push(place);
         }
         self.send(key, told.into(), now);
@@ -125,7 +125,7 @@ impl<S: Socket> Shard<S> {
         let share = 2 * self.places.len() as u64 * call_interval_ms / PLACE_INTERVAL_MS;
         for _ in 0..share.max(FEWEST) {
             let Some((key, serial)) = self.places.pop_due(now.ms()) else { return };
-            let Some(connection) = self.connections.get(key.0 as usize) else { continue };
+            let Some(connection) = self.connections.get(key) else { continue };
             if connection.serial != serial || connection.phase == Phase::Closing {
                 continue;
             }
@@ -143,7 +143,7 @@ impl<S: Socket> Shard<S> {
         if !self.update_places(key) {
             return;
         }
-        let Some(connection) = self.connections.get(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get(key) else { return };
         let event = self.place_event(connection);
         self.send(key, event, now);
         self.flush_outbox(key, now);
@@ -152,7 +152,7 @@ impl<S: Socket> Shard<S> {
     /// Notes how far a stream has come: never further than it was sent, or passed over for newer
     /// messages. Whether that has changed.
     pub(super) fn update_places(&mut self, key: Key) -> bool {
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return false };
+        let Some(connection) = self.connections.get_mut(key) else { return false };
         if connection.form != WireForm::Events {
             return false;
         }
@@ -194,7 +194,7 @@ impl<S: Socket> Shard<S> {
     /// it ends the stream.
     pub(super) fn ignore_input(&mut self, key: Key, bytes: usize, now: Now) {
         let most = self.limits.message_bytes_max;
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
         let parts = FrameParts { envelope: bytes as u64, ..FrameParts::default() };
         self.counters.of(connection.form).count_incoming(parts);
         if connection.idle_input.add(bytes as u32, now) as usize > most {
