@@ -1,4 +1,4 @@
-//! One HTTP/1.1 connection between its first byte and its end or upgrade, without its socket:
+//! One HTTP/1.1 connection between its first byte and its end or takeover, without its socket:
 //! bytes in, bytes out, one request after the other, however they are cut or packed.
 //!
 //! Owns where a connection stands and how long that may last. What requests are answered is
@@ -16,7 +16,7 @@ use super::problem::problem;
 use super::publishing::{self, Publication, Upload};
 use super::reading::Wait;
 use super::reply::{self, Framing};
-use super::{Answer, Asked, Begun, HttpContext};
+use super::{Answer, Asked, Begun, HttpContext, Takeover};
 
 /// How long a `POST` waits for a node that is behind, before it is told to come back.
 const CONGESTION_PATIENCE_MS: u64 = 2_000;
@@ -78,8 +78,8 @@ pub(crate) enum Step {
     Wait,
     /// [`Exchange::resume`], once the node has caught up.
     CatchUp,
-    /// To be taken over, with what has come behind its handshake.
-    Upgrade(Box<ConnectionKind>, Vec<u8>),
+    /// To be taken over, with what has come behind its request.
+    TakeOver(Box<ConnectionKind>, Vec<u8>),
     /// To be ended once its replies are written, and, if it lingers, once the peer is done too.
     End { lingers: bool },
 }
@@ -131,7 +131,7 @@ impl Exchange {
         };
         let rest = input[used..].to_vec();
         match step {
-            Step::Upgrade(upgrade, _) => Step::Upgrade(upgrade, rest),
+            Step::TakeOver(kind, _) => Step::TakeOver(kind, rest),
             Step::End { lingers } => Step::End { lingers: lingers || !rest.is_empty() },
             step => {
                 self.unread = rest;
@@ -192,13 +192,15 @@ impl Exchange {
         let sizes = Sizes { head_in: len, ..Sizes::default() };
         let mut exchanged = Exchanged { asked, framing, sizes };
         match begun {
-            Begun::Upgrade(upgrade) => {
-                let reply = upgrade.reply_bytes();
-                out.extend_from_slice(&reply);
-                let sizes = Sizes { head_out: reply.len(), ..exchanged.sizes };
-                let usage = Usage::nothing(upgrade.transport());
-                context.counters.count(usage, StatusCode::SWITCHING_PROTOCOLS, sizes);
-                (len, Some(Step::Upgrade(Box::new(upgrade.kind), Vec::new())))
+            Begun::Takeover(Takeover { kind, head, transport }) => {
+                out.extend_from_slice(&head);
+                let status = match transport {
+                    Transport::Sse => StatusCode::OK,
+                    _ => StatusCode::SWITCHING_PROTOCOLS,
+                };
+                let sizes = Sizes { head_out: head.len(), ..exchanged.sizes };
+                context.counters.count(Usage::nothing(transport), status, sizes);
+                (len, Some(Step::TakeOver(Box::new(kind), Vec::new())))
             }
             Begun::Answer(answer) => {
                 let behind = (input.len() - len) as u64;

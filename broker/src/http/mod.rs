@@ -1,13 +1,15 @@
-//! The data port: every connection starts as HTTP/1.1, and leaves when it upgrades.
+//! The data port: every connection starts as HTTP/1.1, and leaves when it upgrades or becomes an
+//! event stream.
 //!
 //! Routes requests and guards browsers' origins. What HTTP itself demands is in `head`, `body`,
 //! `reply` and `exchange`; what a topic answers in `reading` and `publishing`; what makes a
-//! handshake valid in `upgrade`. Nothing here knows a socket.
+//! handshake valid in `upgrade`, what makes an event stream in `events`. Nothing here knows a socket.
 
 mod accept;
 mod body;
 mod conditional;
 mod counters;
+mod events;
 mod exchange;
 mod head;
 mod origin;
@@ -26,7 +28,7 @@ use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use fanfare_engine::{Now, ShardCounters, TopicTable};
+use fanfare_engine::{ConnectionKind, Now, ShardCounters, TopicTable};
 use fanfare_protocol::TopicName;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, HeaderValue, ORIGIN, RETRY_AFTER};
 use http::{Method, Request, StatusCode};
@@ -71,8 +73,15 @@ enum Begun {
     Wait(Wait),
     /// A body that is to be published.
     Upload(Upload),
-    /// Another protocol.
-    Upgrade(Upgrade),
+    /// Something else than HTTP.
+    Takeover(Takeover),
+}
+
+/// A connection that leaves HTTP: what it becomes, and what is answered before.
+struct Takeover {
+    kind: ConnectionKind,
+    head: Vec<u8>,
+    transport: Transport,
 }
 
 impl Begun {
@@ -111,7 +120,9 @@ fn begin(request: &Request<()>, peer: IpAddr, context: &HttpContext, now: Now) -
     let route = route(request.uri().path());
     let wants_upgrade = upgrade::is_wanted(request);
     let is_on_topics = matches!(route, Route::Topic(_) | Route::Topics);
-    let mut asked = Asked { origin: None, is_on_topics, wants_upgrade };
+    let is_allowed = origin::is_allowed(request, &context.allowed_origins);
+    let origin = request.headers().get(ORIGIN).filter(|_| is_on_topics && is_allowed).cloned();
+    let asked = Asked { origin, is_on_topics, wants_upgrade };
     let begun = match route {
         Route::Page(asset) => page_answer(request.method(), asset),
         Route::BadTopic(detail) => {
@@ -122,9 +133,7 @@ fn begin(request: &Request<()>, peer: IpAddr, context: &HttpContext, now: Now) -
                           /v1/topics/{topic}";
             Begun::refuse(StatusCode::NOT_FOUND, routes, Transport::Other)
         }
-        Route::Sdk | Route::Topic(_) | Route::Topics
-            if !origin::is_allowed(request, &context.allowed_origins) =>
-        {
+        Route::Sdk | Route::Topic(_) | Route::Topics if !is_allowed => {
             Begun::refuse(StatusCode::FORBIDDEN, origin::REFUSAL, Transport::Other)
         }
         Route::Sdk => upgraded(upgrade::accept(request).map(upgrade::Accepted::into_sdk)),
@@ -137,18 +146,18 @@ fn begin(request: &Request<()>, peer: IpAddr, context: &HttpContext, now: Now) -
             Begun::refuse(StatusCode::BAD_REQUEST, detail, Transport::Raw)
         }
         Route::Topic(_) | Route::Topics if !context.rates.admit(peer, now) => too_many(context),
-        Route::Topic(topic) => topics::begin(request, Some(topic), context, now),
-        Route::Topics => topics::begin(request, None, context, now),
+        Route::Topic(topic) => topics::begin(request, Some(topic), &asked, context, now),
+        Route::Topics => topics::begin(request, None, &asked, context, now),
     };
-    if is_on_topics && origin::is_allowed(request, &context.allowed_origins) {
-        asked.origin = request.headers().get(ORIGIN).cloned();
-    }
     (asked, begun)
 }
 
 fn upgraded(upgrade: Result<Upgrade, Box<Reply>>) -> Begun {
     match upgrade {
-        Ok(upgrade) => Begun::Upgrade(upgrade),
+        Ok(upgrade) => {
+            let (head, transport) = (upgrade.reply_bytes(), upgrade.transport());
+            Begun::Takeover(Takeover { kind: upgrade.kind, head, transport })
+        }
         Err(reply) => {
             Begun::Answer(Answer { reply: *reply, usage: Usage::nothing(Transport::Other) })
         }

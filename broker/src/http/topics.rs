@@ -6,12 +6,15 @@ use http::{Method, Request, StatusCode};
 
 use super::accept::{self, Representation};
 use super::counters::{Transport, Usage};
-use super::{Answer, Begun, HttpContext, method_not_allowed, origin, publishing, reading};
+use super::{
+    Answer, Asked, Begun, HttpContext, events, method_not_allowed, origin, publishing, reading,
+};
 
 /// `topic` is the one in the path.
 pub(super) fn begin(
     request: &Request<()>,
     topic: Option<TopicName>,
+    asked: &Asked,
     context: &HttpContext,
     now: Now,
 ) -> Begun {
@@ -22,10 +25,8 @@ pub(super) fn begin(
             Some(Representation::Page) => {
                 reading::begin(topic, request.uri().query(), request.headers(), context, now)
             }
-            // Streams of events come here.
-            Some(Representation::Events) | None => {
-                Begun::refuse(StatusCode::NOT_ACCEPTABLE, accept::REFUSAL, Transport::Poll)
-            }
+            Some(Representation::Events) => events::begin(request, topic, asked, context),
+            None => Begun::refuse(StatusCode::NOT_ACCEPTABLE, accept::REFUSAL, Transport::Poll),
         },
         Method::POST => match publishing::begin(topic, request.headers(), context) {
             Ok(upload) => Begun::Upload(upload),

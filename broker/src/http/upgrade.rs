@@ -114,7 +114,7 @@ impl Upgrade {
     pub(super) fn transport(&self) -> Transport {
         match self.kind {
             ConnectionKind::Raw { .. } => Transport::Raw,
-            ConnectionKind::Sdk(_) => Transport::Sdk,
+            _ => Transport::Sdk,
         }
     }
 

@@ -231,7 +231,7 @@ impl Requests {
                 }
             }
             Step::CatchUp => self.congested.push_back((index, client.serial)),
-            Step::Upgrade(kind, early) => return self.upgrade(index, &kind, early),
+            Step::TakeOver(kind, early) => return self.hand_over(index, &kind, early),
             Step::End { lingers } => {
                 client.end = if lingers { End::Lingering } else { End::AtOnce };
                 self.end_if_written(index, now);
@@ -240,8 +240,8 @@ impl Requests {
         self.set_timer(index);
     }
 
-    /// Hands a connection to the engine, with what came behind its handshake.
-    fn upgrade(&mut self, index: usize, kind: &ConnectionKind, mut early: Vec<u8>) {
+    /// Hands a connection to the engine, with what came behind its request.
+    fn hand_over(&mut self, index: usize, kind: &ConnectionKind, mut early: Vec<u8>) {
         self.timers.forget(index);
         let client = self.clients.remove(index);
         // A socket that cannot take its first 200 bytes is broken.
