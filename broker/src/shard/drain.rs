@@ -20,6 +20,8 @@ pub(super) struct Drain {
     wave: usize,
     /// When whoever is left is closed.
     end: Instant,
+    /// How long those may take to say goodbye.
+    close_timeout: Duration,
 }
 
 impl Drain {
@@ -34,7 +36,13 @@ impl Drain {
         Self {
             wave: connections.div_ceil(waves) as usize,
             end: Instant::now() + Duration::from_millis(window_ms),
+            close_timeout: Duration::from_millis(limits.close_timeout_ms),
         }
+    }
+
+    /// Whether everyone has had the time to say goodbye.
+    pub(super) fn is_over(&self) -> bool {
+        Instant::now() >= self.end + self.close_timeout
     }
 
     /// Closes the next wave; to be called every [`TICK_MS`].

@@ -54,7 +54,7 @@ use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 use crate::sdk_frame::sdk_frame;
 use crate::time::Now;
-use crate::topics::{TopicTable, WireForm};
+use crate::topics::{FrameParts, TopicTable, WireForm};
 use crate::ws::{Incoming, close_frame, ping_frame, pong_frame};
 
 /// A connection's place in its shard. Used again after the connection is gone.
@@ -113,6 +113,8 @@ pub struct Shard<S> {
     next_serial: u32,
     /// Whether the connection being read has published.
     has_published: bool,
+    /// Bytes of payload that connections here have published.
+    published_bytes: u64,
     ping_frames: [Bytes; WireForm::ALL.len()],
     connects: DeadlineQueue,
     pings: DeadlineQueue,
@@ -145,6 +147,7 @@ impl<S: Socket> Shard<S> {
             waiters: Waiters::default(),
             next_serial: 0,
             has_published: false,
+            published_bytes: 0,
             ping_frames: WireForm::ALL.map(ping_frames),
             connects: DeadlineQueue::new(limits.handshake_timeout_ms),
             pings: DeadlineQueue::new(limits.ping_interval_ms),
@@ -318,6 +321,18 @@ impl<S: Socket> Shard<S> {
     fn handle_incoming(&mut self, key: Key, incoming: Incoming<'_>, now: Now) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let form = connection.form;
+        let content_len = match &incoming {
+            Incoming::Text(text) => text.len(),
+            Incoming::Binary(bytes) | Incoming::Ping(bytes) => bytes.len(),
+            Incoming::Pong | Incoming::Close(_) => 0,
+        };
+        let published_before = self.published_bytes;
+        self.obey_incoming(key, form, incoming, now);
+        let published = (self.published_bytes - published_before) as usize;
+        self.counters.of(form).count_incoming(FrameParts::of_incoming(content_len, published));
+    }
+
+    fn obey_incoming(&mut self, key: Key, form: WireForm, incoming: Incoming<'_>, now: Now) {
         match (incoming, form) {
             (Incoming::Text(text), WireForm::Raw) => {
                 self.publish_raw(key, Payload::kind_of_text(text), text.as_bytes(), now);
@@ -356,13 +371,19 @@ impl<S: Socket> Shard<S> {
     fn publish_raw(&mut self, key: Key, kind: PayloadKind, bytes: &[u8], now: Now) {
         let Some(connection) = self.connections.get(key) else { return };
         let Some(local) = connection.subscriptions.first().map(|s| s.local) else { return };
+        self.note_publish(bytes.len());
         let Some(local_topic) = self.locals.get(local) else { return };
         let payload = Payload::from_checked(kind, Bytes::copy_from_slice(bytes));
-        self.has_published = true;
         // A topic with a subscriber is never retired, and this connection is one.
         let published =
             self.topics.publish_on(&local_topic.topic, &payload, None, &self.counters, now);
         debug_assert!(published.is_some());
+    }
+
+    /// Notes that the connection being read publishes so many bytes.
+    fn note_publish(&mut self, bytes: usize) {
+        self.has_published = true;
+        self.published_bytes += bytes as u64;
     }
 
     fn admit_control_frame(&mut self, key: Key, now: Now) -> bool {
