@@ -5,6 +5,7 @@
 //! ([`Now`]), so a test or a simulation can be both.
 
 mod counters;
+mod event_frame;
 mod fault;
 mod histogram;
 mod limits;
@@ -23,15 +24,15 @@ mod time;
 mod topics;
 pub mod ws;
 
-pub use counters::{ShardCounters, SharedCounter};
+pub use counters::{FormCounters, PartCounters, ShardCounters, SharedCounter};
 pub use histogram::{Histogram, HistogramSnapshot};
 pub use limits::{Limits, LimitsError};
 pub use mailbox::Mailbox;
 pub use namespace::{NamespaceOptions, Namespaces, SlowConsumer};
 pub use outbox::Outbox;
 pub use shard::{
-    ConnectionKind, ConnectionReport, ConnectionState, Key, NodeName, ReadOutcome, Shard, Socket,
-    StreamOptions, WaitError, WaiterKey,
+    ConnectionKind, ConnectionReport, ConnectionState, EventSource, Key, NodeName, ReadOutcome,
+    Shard, Socket, StreamOptions, WaitError, WaiterKey,
 };
 pub use time::Now;
 pub use topics::{

@@ -5,6 +5,7 @@
 //! grows with tiers and not with subscribers.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use fanfare_protocol::limits::MAX_RATES;
@@ -34,64 +35,104 @@ impl Tier {
         Self(place as u8 + 1)
     }
 
+    /// How long it waits between two messages of a topic; 0 for full rate.
+    fn interval_ms(self) -> u64 {
+        self.place().map_or(0, |place| 1_000 / u64::from(MAX_RATES[place]))
+    }
+
     fn place(self) -> Option<usize> {
         usize::from(self.0).checked_sub(1)
     }
 }
 
-type FormLists = [Vec<Key>; WireForm::ALL.len()];
+/// Where a subscriber stands in its list. Counted from one, so that having none takes no room in
+/// the record of each connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ListPlace(NonZeroU32);
+
+impl ListPlace {
+    fn last_of(list: &[Key]) -> Self {
+        Self(NonZeroU32::new(list.len() as u32).unwrap_or(NonZeroU32::MIN))
+    }
+
+    pub(super) fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
 
 /// Subscribers of one topic or pattern, by tier and wire form: bare keys, so that a fan-out walks
 /// plain numbers.
 #[derive(Debug, Default)]
 pub(super) struct Lists {
-    full: FormLists,
-    /// `None` while nobody has a rate, which is nearly always.
-    limited: Option<Box<[FormLists; MAX_RATES.len()]>>,
+    /// Full rate over WebSockets.
+    full: [Vec<Key>; WireForm::WEBSOCKET_COUNT],
+    /// `None` while nobody has anything else, so that most topics pay nothing for it.
+    rare: Option<Box<RareLists>>,
 }
+
+#[derive(Debug, Default)]
+struct RareLists {
+    /// Full rate as server-sent events.
+    events: [Vec<Key>; EVENT_FORMS],
+    /// `None` while nobody has a rate.
+    limited: Option<Box<[[Vec<Key>; WireForm::ALL.len()]; MAX_RATES.len()]>>,
+}
+
+const EVENT_FORMS: usize = WireForm::ALL.len() - WireForm::WEBSOCKET_COUNT;
 
 impl Lists {
     /// Each form that has subscribers in this tier, with their keys.
     pub(super) fn of(&self, tier: Tier) -> impl Iterator<Item = (WireForm, &[Key])> {
-        let lists = match tier.place() {
-            None => Some(&self.full),
-            Some(place) => self.limited.as_deref().map(|limited| &limited[place]),
+        let rare = self.rare.as_deref();
+        let (first, second): (&[Vec<Key>], &[Vec<Key>]) = match tier.place() {
+            None => (&self.full, rare.map_or(&[], |rare| &rare.events)),
+            Some(place) => {
+                let limited = rare.and_then(|rare| rare.limited.as_deref());
+                (limited.map_or(&[], |limited| &limited[place]), &[])
+            }
         };
-        let lists = lists.into_iter().flat_map(|lists| WireForm::ALL.into_iter().zip(lists));
+        let lists = WireForm::ALL.into_iter().zip(first.iter().chain(second));
         lists.filter(|(_, keys)| !keys.is_empty()).map(|(form, keys)| (form, keys.as_slice()))
     }
 
-    /// Adds a subscriber; its position.
-    pub(super) fn add(&mut self, tier: Tier, form: WireForm, key: Key) -> u32 {
+    /// Adds a subscriber; its place.
+    pub(super) fn add(&mut self, tier: Tier, form: WireForm, key: Key) -> ListPlace {
         let list = self.list_mut(tier, form);
         list.push(key);
-        list.len() as u32 - 1
+        ListPlace::last_of(list)
     }
 
-    /// Removes the subscriber at `position`. Returns who has moved to that position, if anyone.
-    pub(super) fn remove(&mut self, tier: Tier, form: WireForm, position: u32) -> Option<Key> {
+    /// Removes the subscriber at `place`. Returns who has moved to that place, if anyone.
+    pub(super) fn remove(&mut self, tier: Tier, form: WireForm, place: ListPlace) -> Option<Key> {
         let list = self.list_mut(tier, form);
-        list.swap_remove(position as usize);
-        let moved = list.get(position as usize).copied();
-        self.limited.take_if(|tiers| tiers.iter().flatten().all(Vec::is_empty));
+        list.swap_remove(place.index());
+        let moved = list.get(place.index()).copied();
+        if let Some(rare) = self.rare.as_deref_mut() {
+            rare.limited.take_if(|tiers| tiers.iter().flatten().all(Vec::is_empty));
+        }
+        self.rare.take_if(|rare| rare.limited.is_none() && rare.events.iter().all(Vec::is_empty));
         moved
     }
 
     /// Whether someone has a rate.
     pub(super) fn has_rates(&self) -> bool {
-        self.limited.is_some()
+        self.rare.as_deref().is_some_and(|rare| rare.limited.is_some())
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.limited.is_none() && self.full.iter().all(Vec::is_empty)
+        self.rare.is_none() && self.full.iter().all(Vec::is_empty)
     }
 
     fn list_mut(&mut self, tier: Tier, form: WireForm) -> &mut Vec<Key> {
-        let lists = match tier.place() {
-            None => &mut self.full,
-            Some(place) => &mut self.limited.get_or_insert_default()[place],
-        };
-        &mut lists[form.index()]
+        let index = form.index();
+        match (tier.place(), index.checked_sub(WireForm::WEBSOCKET_COUNT)) {
+            (None, None) => &mut self.full[index],
+            (None, Some(index)) => &mut self.rare.get_or_insert_default().events[index],
+            (Some(place), _) => {
+                let limited = &mut self.rare.get_or_insert_default().limited;
+                &mut limited.get_or_insert_default()[place][index]
+            }
+        }
     }
 }
 
@@ -102,8 +143,8 @@ pub(super) struct TierStates([TierState; MAX_RATES.len()]);
 /// What one tier of one topic has sent and holds back.
 #[derive(Debug, Default)]
 pub(super) struct TierState {
-    /// Whether the tier must wait before it sends again.
-    waits: bool,
+    /// Until when the tier must wait before it sends again.
+    due_ms: Option<u64>,
     /// The newest message that came while it waited.
     held: Option<Arc<Message>>,
     /// The offset before the first message that came while it waited.
@@ -133,23 +174,24 @@ impl TierStates {
     /// Whether `message` is to be sent at once; otherwise it is held, in place of an older one.
     pub(super) fn admit(&mut self, tier: Tier, message: &Arc<Message>, now_ms: u64) -> bool {
         let Some(state) = tier.place().map(|place| &mut self.0[place]) else { return true };
-        if state.waits {
+        if state.due_ms.is_some() {
             if state.held.is_none() {
                 state.held_after = message.offset() - 1;
             }
             state.held = Some(message.clone());
             return false;
         }
-        state.send(message.offset(), now_ms);
+        state.send(tier, message.offset(), now_ms);
         true
     }
 
-    /// The tier's time has come: the message that was held, which is to be sent now.
-    pub(super) fn release(&mut self, tier: Tier, now_ms: u64) -> Option<Arc<Message>> {
+    /// The time `due_ms` of the tier has come: the message that was held, which is to be sent now.
+    /// Nothing if the tier does not wait for that time, which is of subscribers who have left.
+    pub(super) fn release(&mut self, tier: Tier, due_ms: u64, now_ms: u64) -> Option<Arc<Message>> {
         let state = &mut self.0[tier.place()?];
-        state.waits = false;
+        state.due_ms.take_if(|due| *due == due_ms)?;
         let message = state.held.take().filter(|_| !planted(Fault::ForgetHeld))?;
-        state.send(message.offset(), now_ms);
+        state.send(tier, message.offset(), now_ms);
         Some(message)
     }
 }
@@ -160,8 +202,8 @@ impl TierState {
         self.held.is_some()
     }
 
-    fn send(&mut self, offset: u64, now_ms: u64) {
-        self.waits = true;
+    fn send(&mut self, tier: Tier, offset: u64, now_ms: u64) {
+        self.due_ms = Some(now_ms + tier.interval_ms());
         self.sent_offset = offset;
         self.sent_ms = now_ms;
     }
@@ -174,26 +216,27 @@ pub(super) struct TierQueue {
     queues: [VecDeque<Due>; MAX_RATES.len()],
 }
 
+/// When a topic may send to a tier again.
 #[derive(Clone, Copy, Debug)]
-struct Due {
-    ms: u64,
-    local: u32,
-    topic_id: u64,
+pub(super) struct Due {
+    pub(super) ms: u64,
+    pub(super) local: u32,
+    pub(super) topic_id: u64,
 }
 
 impl TierQueue {
     /// A message of this topic has been sent to `tier`.
     pub(super) fn push(&mut self, tier: Tier, (local, topic_id): (u32, u64), now_ms: u64) {
         let Some(place) = tier.place() else { return };
-        let interval_ms = 1_000 / u64::from(MAX_RATES[place]);
-        self.queues[place].push_back(Due { ms: now_ms + interval_ms, local, topic_id });
+        let ms = now_ms + tier.interval_ms();
+        self.queues[place].push_back(Due { ms, local, topic_id });
     }
 
-    /// The next tier whose time has come, its topic's place and its topic's id.
-    pub(super) fn pop_due(&mut self, now_ms: u64) -> Option<(Tier, u32, u64)> {
+    /// The next tier whose time has come.
+    pub(super) fn pop_due(&mut self, now_ms: u64) -> Option<(Tier, Due)> {
         for (queue, tier) in self.queues.iter_mut().zip(Tier::limited()) {
             if let Some(due) = queue.pop_front_if(|due| due.ms <= now_ms) {
-                return Some((tier, due.local, due.topic_id));
+                return Some((tier, due));
             }
         }
         None
