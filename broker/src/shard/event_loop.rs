@@ -125,6 +125,7 @@ impl EventLoop {
 
     fn begin_to_stop(&mut self) {
         self.handshakes.stop();
+        self.context.local.waking.wake_all();
         let mut shard = self.shard.borrow_mut();
         let window_ms = return_window_ms(&shard);
         shard.shut_down(window_ms, clock::now());
@@ -168,6 +169,7 @@ impl EventLoop {
                 break;
             }
         }
+        self.context.local.waking.wake(&mut shard);
     }
 
     fn handle_sockets(&mut self) {
@@ -249,10 +251,10 @@ fn handle_first_bytes(
 ) {
     match handshakes.handle_readable(index, scratch, &context.allowed_origins, now) {
         Outcome::Nothing => {}
-        Outcome::Upgraded { stream, upgrade, used, read } => {
+        Outcome::TakenOver { stream, takeover, used, read } => {
             let early = &mut scratch[used..read];
             // Fails only if the system cannot watch the socket; dropping it tells the client.
-            let _ = context.local.open(stream, &upgrade.kind, early, Registry::reregister);
+            let _ = context.local.open(stream, takeover.kind(), early, Registry::reregister);
         }
         Outcome::Http { stream, read, timeout } => {
             if let Ok(stream) = tokio::net::TcpStream::from_std(stream.into()) {

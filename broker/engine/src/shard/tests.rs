@@ -1,11 +1,13 @@
 //! A shard with sockets of memory: what a client sees, byte for byte.
 
 mod bursts;
+mod events;
 mod latest;
 mod namespaces;
 mod patterns;
 mod rates;
 mod recovery;
+mod waiting;
 mod world;
 
 use fanfare_protocol::{
