@@ -10,7 +10,7 @@ use crate::address::Address;
 use crate::client::Client;
 use crate::driver;
 use crate::error::Error;
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, Secret};
 use crate::transport::Transport;
 
 /// The longest buffer that an option may ask for.
@@ -47,7 +47,7 @@ const HIGH_WATER_BYTES: u64 = 1 << 20;
 #[derive(Clone, Debug)]
 pub struct ClientBuilder {
     url: String,
-    proxy: Option<String>,
+    proxy: Option<Secret>,
     config: Config,
 }
 
@@ -221,7 +221,7 @@ impl ClientBuilder {
     /// it refuses one, requests without a WebSocket are made through the proxy as they are, with
     /// the whole URL in each. The environment is not asked. The default is none.
     pub fn proxy(mut self, url: impl Into<String>) -> Self {
-        self.proxy = Some(url.into());
+        self.proxy = Some(Secret(url.into()));
         self
     }
 
@@ -236,7 +236,7 @@ impl ClientBuilder {
     /// [`Error::ClosedByBroker`]; that of the preferred transport if none gets through.
     pub async fn connect(mut self) -> Result<Client, Error> {
         let address = Address::parse(&self.url)?;
-        self.config.proxy = self.proxy.as_deref().map(Proxy::parse).transpose()?;
+        self.config.proxy = self.proxy.as_ref().map(|url| Proxy::parse(&url.0)).transpose()?;
         if address.topics.is_none() {
             self.config.transports.retain(|transport| *transport == Transport::WebSocket);
         }

@@ -161,7 +161,7 @@ impl Lane {
         let limit = limit.unwrap_or(fanfare_protocol::limits::HISTORY_MESSAGES_DEFAULT);
         let url = Url::of_topic(&self.topics, topic)
             .with("limit", &limit.to_string())
-            .with_positions("after", &[after.clone()]);
+            .with_positions("after", std::slice::from_ref(after));
         let question = Question::get(url.as_str(), "application/json");
         let answer = self.ask_until_not_busy(&question).await?;
         match answer.json() {

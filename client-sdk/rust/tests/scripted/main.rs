@@ -21,4 +21,5 @@ mod recovering;
 mod repairing;
 mod streaming;
 mod subscribing;
+mod tunneling;
 mod web;

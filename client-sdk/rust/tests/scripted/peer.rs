@@ -55,7 +55,11 @@ impl Peer {
 
     /// Accepts a connection and upgrades it, taking the subprotocol that the client offers.
     pub(crate) async fn accept(&self) -> Link {
-        let stream = self.accept_tcp().await;
+        self.accept_over(self.accept_tcp().await).await
+    }
+
+    /// Upgrades a connection that was accepted elsewhere.
+    pub(crate) async fn accept_over(&self, stream: TcpStream) -> Link {
         let mut offered = None;
         #[allow(clippy::result_large_err, reason = "the signature is tungstenite's")]
         let choose = |upgrade: &Upgrade, mut response: Response| {

@@ -27,7 +27,7 @@ async fn subscribe(web: &mut Web, client: &Client) -> Subscription {
         let asked = poll(web, "topic=t&limit=1").await;
         asked.pages(&[&page("t", "e1", 4, false, &[(4, "4")])]).await;
     });
-    let subscription = subscription.unwrap();
+    let subscription = subscription.expect("subscribed");
     assert_eq!(position_of(&subscription), position("e1", 4));
     subscription
 }

@@ -23,10 +23,10 @@ fn key(key: &str) -> PublishOptions {
 
 /// Publishes `first`, and `then` while it is on its way; gives the request with `then`.
 async fn publish_behind(web: &mut Web, client: &Client, then: &[&str]) -> Asked {
-    client.publish_unconfirmed("first", Payload::text("")).await.unwrap();
+    client.publish_unconfirmed("first", Payload::text("")).await.expect("room");
     let first = web.asked().await;
     for topic in then {
-        client.publish_unconfirmed(topic, Payload::text(*topic)).await.unwrap();
+        client.publish_unconfirmed(topic, Payload::text(*topic)).await.expect("room");
     }
     first.published(1).await;
     web.asked().await

@@ -35,7 +35,7 @@ pub(crate) struct Asked {
     pub(crate) headers: HashMap<String, String>,
     pub(crate) body: String,
     stream: TcpStream,
-    back: mpsc::UnboundedSender<Asked>,
+    back: mpsc::UnboundedSender<Self>,
 }
 
 impl Web {
