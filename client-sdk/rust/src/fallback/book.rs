@@ -97,6 +97,12 @@ impl Book {
         *self = Self::default();
     }
 
+    /// Whether every subscription has begun.
+    pub(super) fn has_begun(&self) -> bool {
+        let mut patterns = self.patterns.iter().map(|(_, entry)| entry);
+        self.topics.values().all(|entry| entry.has_begun) && patterns.all(|entry| entry.has_begun)
+    }
+
     pub(super) fn knows(&self, carrier: u64) -> bool {
         self.carriers.contains_key(&carrier)
     }

@@ -84,8 +84,11 @@ pub(crate) struct HttpLink {
     /// `None` once the link is closing.
     lane: Option<mpsc::UnboundedSender<Item>>,
     settled: mpsc::UnboundedReceiver<Settled>,
-    /// Items in the lane that are not settled.
+    /// Items that are not settled.
     unsettled: usize,
+    /// What follows the subscriptions with which the link was opened, until they have begun: as on
+    /// a WebSocket, a message is not published before them. `None` from then on.
+    held: Option<Vec<Item>>,
     pushed: mpsc::Receiver<(u64, Pushed)>,
     pushed_sender: mpsc::Sender<(u64, Pushed)>,
     book: Book,
@@ -148,6 +151,7 @@ impl HttpLink {
             lane: Some(lane),
             settled,
             unsettled: 0,
+            held: Some(Vec::new()),
             pushed,
             pushed_sender,
             book: Book::default(),
@@ -189,10 +193,22 @@ impl HttpLink {
     }
 
     fn enqueue(&mut self, item: Item) {
-        if let Some(lane) = &self.lane
-            && lane.send(item).is_ok()
-        {
-            self.unsettled += 1;
+        self.unsettled += 1;
+        match (&mut self.held, &self.lane) {
+            (Some(held), _) => held.push(item),
+            // An error means that the lane has ended, which is about to be told.
+            (None, Some(lane)) => drop(lane.send(item)),
+            (None, None) => {}
+        }
+    }
+
+    /// Lets go what was held, once every subscription of the opening has begun or was refused.
+    fn let_go(&mut self) {
+        if self.gathered.is_empty() && self.book.has_begun() {
+            for item in self.held.take().unwrap_or_default() {
+                self.unsettled -= 1;
+                self.enqueue(item);
+            }
         }
     }
 
@@ -250,10 +266,11 @@ impl HttpLink {
 
     /// Takes no more commands; the link ends once those in the lane are settled.
     pub(crate) fn send_close(&mut self) {
-        self.lane = None;
         self.book.clear();
         self.gathered.clear();
         self.ask_at = None;
+        self.let_go();
+        self.lane = None;
     }
 
     /// Whether the lane can take more.
@@ -266,6 +283,9 @@ impl HttpLink {
         loop {
             if let Some(progress) = self.ready.pop_front() {
                 return progress;
+            }
+            if self.held.is_some() {
+                self.let_go();
             }
             let ask_at = self.ask_at;
             tokio::select! {
