@@ -2,6 +2,7 @@
 
 mod audience;
 mod cli;
+mod compare;
 mod connect;
 mod counts;
 mod environment;

@@ -2,6 +2,7 @@
 //!
 //! Owns names, defaults, help texts and exit codes. What a subcommand does is in its own room.
 
+mod compare;
 mod load;
 mod recovery;
 mod shared;
@@ -11,11 +12,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub(crate) use compare::{CompareArgs, CompareRunsArgs, ReportArgs};
 pub(crate) use load::{FanoutArgs, FloorArgs, IdleArgs, ReplayArgs};
 pub(crate) use recovery::{ResumeArgs, SlowArgs, StallArgs, StormArgs, WhenClosed};
 pub(crate) use shared::{AudienceArgs, GeneratorArgs, PayloadArgs, ServerArgs, TopicArgs};
 
-use crate::{fanout, floor, idle, replay, resume, slow, storm, worker};
+use crate::{compare as comparison, fanout, floor, idle, replay, resume, slow, storm, worker};
 
 /// The run measured, but messages were lost, doubled or reordered, or connections were closed.
 const EXIT_FAULTS: u8 = 1;
@@ -54,6 +56,9 @@ enum Command {
     /// Drop all subscribers at once and check that each recovers every message when it returns
     #[command(after_help = recovery::STORM_EXAMPLES)]
     Storm(StormArgs),
+    /// Follow one topic by every transport in turn and count every byte of it
+    #[command(after_help = compare::COMPARE_EXAMPLES)]
+    Compare(Box<CompareArgs>),
     /// Run the bare server whose deliveries cost what the kernel takes for them
     #[command(after_help = load::FLOOR_EXAMPLES)]
     Floor(FloorArgs),
@@ -72,6 +77,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Slow(args) => slow::run(&args),
         Command::Resume(args) => resume::run(&args),
         Command::Storm(args) => storm::run(&args),
+        Command::Compare(args) => comparison::run(&args),
         Command::Floor(args) => floor::run(args.listen)
             .map(|()| true)
             .map_err(|error| anyhow::anyhow!("the floor cannot serve on {}: {error}", args.listen)),
