@@ -75,6 +75,8 @@ pub struct ShardCounters {
     pub messages_recovered: SharedCounter,
     /// Messages that subscriptions of mode `latest` were spared, because newer ones came.
     pub messages_merged: SharedCounter,
+    /// Requests that wait for a message now (long polling).
+    pub waiting_requests: SharedCounter,
     /// Presence events that were left out for connections that did not keep up.
     pub notices_dropped: SharedCounter,
     /// Gaps that were told: a connection was so far behind that the ring had moved on.
@@ -114,6 +116,7 @@ impl Default for ShardCounters {
             subscriptions_behind: zero(),
             messages_recovered: zero(),
             messages_merged: zero(),
+            waiting_requests: zero(),
             notices_dropped: zero(),
             gaps: zero(),
             gap_messages: zero(),

@@ -31,7 +31,7 @@ pub use namespace::{NamespaceOptions, Namespaces, SlowConsumer};
 pub use outbox::Outbox;
 pub use shard::{
     ConnectionKind, ConnectionReport, ConnectionState, Key, NodeName, ReadOutcome, Shard, Socket,
-    StreamOptions,
+    StreamOptions, WaitError, WaiterKey,
 };
 pub use time::Now;
 pub use topics::{

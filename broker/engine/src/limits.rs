@@ -69,6 +69,9 @@ pub struct Limits {
     pub message_timeout_ms: u64,
     /// Slowest rate at which a large message may arrive.
     pub message_bytes_per_second_min: u64,
+    /// Most requests that wait for a message on one shard (long polling). Each takes some hundred
+    /// bytes beside its connection.
+    pub waiting_requests_max: usize,
     /// How long a closing connection may take to say goodbye.
     pub close_timeout_ms: u64,
     /// Messages in a shard's mailbox from which publishers are not read.
@@ -106,6 +109,7 @@ impl Default for Limits {
             handshake_timeout_ms: 10_000,
             message_timeout_ms: 10_000,
             message_bytes_per_second_min: 64 * KIB as u64,
+            waiting_requests_max: 100_000,
             close_timeout_ms: 5_000,
             mailbox_messages_mark: 16_384,
             mailbox_bytes_mark: 32 * 1_024 * KIB,

@@ -89,6 +89,9 @@ const GAUGES: &[(&str, &str, Pick)] = &[
         "Connections whose buffered amount is at or over the high-water mark.",
         |c| &c.connections_lagging,
     ),
+    ("waiting_requests", "Requests that wait for a message now (long polling).", |c| {
+        &c.waiting_requests
+    }),
     ("unfinished_bytes", "Bytes kept of messages that have not come whole yet.", |c| {
         &c.unfinished_bytes
     }),

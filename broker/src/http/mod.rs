@@ -5,10 +5,15 @@
 //! and guards browsers' origins. What a topic answers is in `topics`, what makes a handshake valid
 //! in `upgrade`.
 
+mod accept;
+mod conditional;
 mod origin;
 mod page;
 mod problem;
+mod publishing;
 mod query;
+mod reading;
+mod selection;
 mod topics;
 mod upgrade;
 
@@ -24,7 +29,7 @@ use fanfare_engine::{ConnectionKind, TopicTable};
 use fanfare_protocol::TopicName;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, HeaderValue};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, HeaderValue, ORIGIN};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -35,6 +40,7 @@ use tokio::net::TcpStream;
 
 use crate::shard::LocalShard;
 use problem::problem;
+pub(crate) use reading::Pages;
 pub(crate) use upgrade::Upgrade;
 
 /// Longest head of a request: request line and headers. Browsers with many cookies send a few
@@ -47,6 +53,7 @@ const HEADERS_MAX: usize = 64;
 /// What the requests of one shard share.
 pub(crate) struct HttpContext {
     pub(crate) local: LocalShard,
+    pub(crate) pages: Pages,
     pub(crate) allowed_origins: Arc<[String]>,
 }
 
@@ -193,21 +200,39 @@ async fn respond_plain(request: Request<Incoming>, context: &HttpContext) -> Rep
     match route(request.uri().path()) {
         Route::Page(asset) => page_reply(request.method(), asset),
         Route::BadTopic(detail) => problem(StatusCode::BAD_REQUEST, &detail),
-        Route::Topic(_) if !origin::is_allowed(&request, &context.allowed_origins) => {
-            problem(StatusCode::FORBIDDEN, origin::REFUSAL)
-        }
-        Route::Topic(topic) => topics::respond(request, &topic, context).await,
+        Route::Topic(topic) => respond_on_topics(request, Some(topic), context).await,
+        Route::Topics => respond_on_topics(request, None, context).await,
         Route::Sdk | Route::Unknown => problem(
             StatusCode::NOT_FOUND,
-            "there is nothing here; the broker serves /, /v1/ws and /v1/topics/{topic}",
+            "there is nothing here; the broker serves /, /v1/ws, /v1/topics and /v1/topics/{topic}",
         ),
     }
+}
+
+/// What browsers' pages can reach, and so is guarded by their origins.
+async fn respond_on_topics(
+    request: Request<Incoming>,
+    topic: Option<TopicName>,
+    context: &HttpContext,
+) -> Reply {
+    let allowed = &context.allowed_origins;
+    if !origin::is_allowed(&request, allowed) {
+        return problem(StatusCode::FORBIDDEN, origin::REFUSAL);
+    }
+    let origin = request.headers().get(ORIGIN).cloned();
+    let mut reply = match *request.method() {
+        Method::OPTIONS => origin::preflight(),
+        _ => topics::respond(request, topic, context).await,
+    };
+    origin::allow(&mut reply, origin, allowed);
+    reply
 }
 
 enum Route {
     Page(&'static page::Asset),
     Sdk,
     Topic(TopicName),
+    Topics,
     BadTopic(String),
     Unknown,
 }
@@ -216,8 +241,10 @@ fn route(path: &str) -> Route {
     if let Some(asset) = page::find(path) {
         return Route::Page(asset);
     }
-    if path == "/v1/ws" {
-        return Route::Sdk;
+    match path {
+        "/v1/ws" => return Route::Sdk,
+        "/v1/topics" => return Route::Topics,
+        _ => {}
     }
     let Some(encoded) = path.strip_prefix("/v1/topics/") else { return Route::Unknown };
     let Ok(decoded) = percent_decode_str(encoded).decode_utf8() else {

@@ -125,6 +125,7 @@ impl EventLoop {
 
     fn begin_to_stop(&mut self) {
         self.handshakes.stop();
+        self.context.local.waking.wake_all();
         let mut shard = self.shard.borrow_mut();
         let window_ms = return_window_ms(&shard);
         shard.shut_down(window_ms, clock::now());
@@ -168,6 +169,7 @@ impl EventLoop {
                 break;
             }
         }
+        self.context.local.waking.wake(&mut shard);
     }
 
     fn handle_sockets(&mut self) {

@@ -7,6 +7,7 @@ mod event_loop;
 mod handshakes;
 mod questions;
 mod socket;
+mod waiting;
 
 use std::cell::RefCell;
 use std::io;
@@ -21,11 +22,12 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock;
-use crate::http::HttpContext;
+use crate::http::{HttpContext, Pages};
 use event_loop::EventLoop;
 use questions::{QUESTIONS_MAX, Question};
 pub(crate) use questions::{Questions, worst_connections};
 use socket::DataSocket;
+use waiting::Waking;
 
 /// What a shard's thread is started with.
 pub(crate) struct ShardSpec {
@@ -54,6 +56,7 @@ pub(crate) const WAKE: Token = Token(usize::MAX);
 pub(crate) struct LocalShard {
     shard: Rc<RefCell<Shard<DataSocket>>>,
     registry: Rc<Registry>,
+    waking: Rc<Waking>,
 }
 
 /// Starts a shard's thread.
@@ -86,8 +89,13 @@ fn run(
     runtime.block_on(async move {
         let shard = Shard::new(spec.index, spec.node, spec.topics);
         let counters = shard.counters().clone();
-        let local = LocalShard { shard: Rc::new(RefCell::new(shard)), registry: Rc::new(registry) };
-        let context = HttpContext { local, allowed_origins: spec.allowed_origins };
+        let local = LocalShard {
+            shard: Rc::new(RefCell::new(shard)),
+            registry: Rc::new(registry),
+            waking: Rc::default(),
+        };
+        let pages = Pages::new(local.topics());
+        let context = HttpContext { local, pages, allowed_origins: spec.allowed_origins };
         let listener = mio::net::TcpListener::from_std(spec.listener);
         match EventLoop::new(spec.poll, listener, Rc::new(context), spec.stop, asked) {
             Ok(event_loop) => {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use fanfare::{Limits, Server, ServerConfig};
 
-pub(crate) use http::{Answer, admin, exchange, http, metric, parse};
+pub(crate) use http::{Answer, Kept, admin, exchange, http, metric, parse};
 pub(crate) use order::InOrder;
 pub(crate) use wire::{Frame, Wire, close_code, frame, handshake};
 pub(crate) use ws::Ws;

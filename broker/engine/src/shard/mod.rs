@@ -22,6 +22,7 @@ mod subscribers;
 mod subscriptions;
 mod tier;
 mod timeouts;
+mod waiters;
 mod write;
 
 use std::io;
@@ -41,6 +42,8 @@ pub(crate) use marks::OutboxTotals;
 pub use report::{ConnectionReport, ConnectionState};
 use subscribers::LocalTopics;
 use tier::TierQueue;
+use waiters::Waiters;
+pub use waiters::{WaitError, WaiterKey};
 
 use crate::counters::ShardCounters;
 use crate::limits::Limits;
@@ -102,6 +105,7 @@ pub struct Shard<S> {
     writer: write::Writer,
     marks: Marks,
     tiers: TierQueue,
+    waiters: Waiters,
     next_serial: u32,
     /// Whether the connection being read has published.
     has_published: bool,
@@ -133,6 +137,7 @@ impl<S: Socket> Shard<S> {
             writer: write::Writer::default(),
             marks: Marks::new(&limits),
             tiers: TierQueue::default(),
+            waiters: Waiters::default(),
             next_serial: 0,
             has_published: false,
             ping_frames: WireForm::ALL.map(ping_frames),

@@ -6,6 +6,7 @@ mod namespaces;
 mod patterns;
 mod rates;
 mod recovery;
+mod waiting;
 mod world;
 
 use fanfare_protocol::{

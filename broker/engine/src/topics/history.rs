@@ -24,6 +24,15 @@ pub struct HistoryPage {
 }
 
 impl TopicTable {
+    /// The life of a topic's sequence and the offset of its newest message. `None` if there is no
+    /// such topic.
+    #[must_use]
+    pub fn head(&self, name: &TopicName) -> Option<(Epoch, u64)> {
+        let topic = self.find(name)?;
+        let head = topic.lock().head();
+        Some((topic.epoch(), head))
+    }
+
     /// The newest messages of a topic or, with `after`, the oldest that follow this position: at
     /// most `limit`, and no more bytes than a page may have. `None` if there is no such topic.
     ///
