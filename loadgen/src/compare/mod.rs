@@ -35,8 +35,8 @@ use crate::rounds;
 use crate::stamp::MARK;
 use crate::under_test::UnderTest;
 
-pub(crate) use articles::{Articles, UseCase};
-pub(crate) use figures::{CURVE, Figures, Part};
+pub(crate) use articles::Articles;
+pub(crate) use figures::{Figures, Part};
 pub(crate) use headers::NAMES as PRESETS;
 pub(crate) use verdict::Finding;
 pub(crate) use way::Way;

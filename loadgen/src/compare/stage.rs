@@ -167,13 +167,13 @@ impl Stage {
         let before = sample(self.process)?;
         let earlier: u32 = publisher.published().iter().sum();
         self.publish(publisher, load.rate, load.duration)?;
+        let seconds = (now_ns() - before.at_ns) as f64 / 1e9;
         let published: u32 = publisher.published().iter().sum();
         if !polls {
             let expected = u64::from(load.clients) * u64::from(published);
             watched.drained(expected, self.drain_timeout);
             std::thread::sleep(ACK_DELAY);
         }
-        let seconds = (now_ns() - before.at_ns) as f64 / 1e9;
         watched.call(Phase::Finishing, self.drain_timeout)?;
         let after = sample(self.process)?;
         Ok((Span::between(before, after), seconds, u64::from(published - earlier)))

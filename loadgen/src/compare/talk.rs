@@ -159,3 +159,6 @@ impl Setup {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
