@@ -1,12 +1,14 @@
-//! The data port: every connection starts as HTTP/1.1, and leaves when it upgrades.
+//! The data port: every connection starts as HTTP/1.1, and leaves when it upgrades or becomes an
+//! event stream.
 //!
-//! A WebSocket handshake that comes whole and valid, as nearly all do, is answered without a
-//! server library; everything else goes the slow and complete way through hyper. Routes requests
-//! and guards browsers' origins. What a topic answers is in `topics`, what makes a handshake valid
-//! in `upgrade`.
+//! A WebSocket handshake, or a request for events, that comes whole and valid, as nearly all do,
+//! is answered without a server library; everything else goes the slow and complete way through
+//! hyper. Routes requests and guards browsers' origins. What a topic answers is in `topics`, what
+//! makes a handshake valid in `upgrade`, what makes an event stream in `events`.
 
 mod accept;
 mod conditional;
+mod events;
 mod origin;
 mod page;
 mod problem;
@@ -18,7 +20,6 @@ mod topics;
 mod upgrade;
 
 use std::cell::{Cell, RefCell};
-use std::convert::Infallible;
 use std::io::Cursor;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -39,9 +40,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::shard::LocalShard;
+use events::EventStream;
 use problem::problem;
 pub(crate) use reading::Pages;
-pub(crate) use upgrade::Upgrade;
+use upgrade::Upgrade;
 
 /// Longest head of a request: request line and headers. Browsers with many cookies send a few
 /// kibibytes.
@@ -59,12 +61,44 @@ pub(crate) struct HttpContext {
 
 type Reply = Response<Full<Bytes>>;
 
-/// What a handshake decided, left for the connection to be taken over with.
-type UpgradeSlot = Rc<RefCell<Option<ConnectionKind>>>;
+/// What a request decided, left for the connection to be taken over with.
+type TakeoverSlot = Rc<RefCell<Option<Takeover>>>;
 
-/// A handshake that lies whole in `head`, is valid and is all that there is to decide: the
-/// upgrade, and how many bytes of `head` it took. `None`: the slow way must answer.
-pub(crate) fn quick_handshake(head: &[u8], allowed_origins: &[String]) -> Option<(Upgrade, usize)> {
+/// A connection that leaves HTTP: what it becomes, and what is answered before.
+#[derive(Debug)]
+pub(crate) enum Takeover {
+    WebSocket(Upgrade),
+    Events(EventStream),
+}
+
+impl Takeover {
+    /// What the connection becomes.
+    pub(crate) fn kind(&self) -> &ConnectionKind {
+        match self {
+            Self::WebSocket(upgrade) => &upgrade.kind,
+            Self::Events(stream) => &stream.kind,
+        }
+    }
+
+    /// The answer as it is written.
+    pub(crate) fn head_bytes(&self) -> Vec<u8> {
+        match self {
+            Self::WebSocket(upgrade) => upgrade.reply_bytes(),
+            Self::Events(stream) => stream.head_bytes(),
+        }
+    }
+}
+
+/// Tells hyper to let go of a connection without an answer: the head of an event stream is one
+/// that hyper cannot write.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection becomes an event stream")]
+struct TakenOver;
+
+/// A request that lies whole in `head`, takes the connection over, is valid and is all that there
+/// is to decide: what becomes of the connection, and how many bytes of `head` it took. `None`: the
+/// slow way must answer.
+pub(crate) fn quick_takeover(head: &[u8], allowed_origins: &[String]) -> Option<(Takeover, usize)> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut parsed = httparse::Request::new(&mut headers);
     let httparse::Status::Complete(len) = parsed.parse(head).ok()? else { return None };
@@ -75,8 +109,9 @@ pub(crate) fn quick_handshake(head: &[u8], allowed_origins: &[String]) -> Option
     for header in parsed.headers {
         request = request.header(header.name, header.value);
     }
-    let upgrade = handshake(&request.body(()).ok()?, allowed_origins)?.ok()?;
-    Some((upgrade, len))
+    let request = request.body(()).ok()?;
+    let takeover = takeover(&request, allowed_origins)?.ok()?;
+    (request.method() == Method::GET).then_some((takeover, len))
 }
 
 /// Serves a connection until it ends or upgrades. `begun` is what was read of it already;
@@ -87,7 +122,7 @@ pub(crate) async fn serve(
     timeout: Duration,
     context: Rc<HttpContext>,
 ) {
-    let slot = UpgradeSlot::default();
+    let slot = TakeoverSlot::default();
     let served = Rc::new(Cell::new(false));
     let service = {
         let (context, slot, served) = (context.clone(), slot.clone(), served.clone());
@@ -95,7 +130,7 @@ pub(crate) async fn serve(
             served.set(true);
             let (context, slot) = (context.clone(), slot.clone());
             // Boxed because hyper wants a future that can be moved between polls.
-            Box::pin(async move { Ok::<_, Infallible>(respond(request, &context, &slot).await) })
+            Box::pin(async move { respond(request, &context, &slot).await })
         })
     };
     // Hyper does not wait to flush the answer to a broken request, so a socket that tokio does
@@ -118,11 +153,19 @@ pub(crate) async fn serve(
     // Cannot fail: both halves are of the one stream that was split above.
     let Ok(mut stream) = read_half.reunite(write_half) else { return };
     match (result, slot.take()) {
-        (Ok(()), Some(kind)) => {
+        // Hyper has written the answer to a handshake, but not the head of an event stream.
+        (result, Some(takeover))
+            if result.is_ok() == matches!(takeover, Takeover::WebSocket(_)) =>
+        {
+            if let Takeover::Events(events) = &takeover
+                && stream.write_all(&events.head_bytes()).await.is_err()
+            {
+                return;
+            }
             let rest = &unread.get_ref()[unread.position() as usize..];
             let early = [&parts.read_buf[..], rest].concat();
             // Fails only if the system cannot watch the socket; dropping it tells the client.
-            let _ = context.local.adopt(stream, &kind, &early);
+            let _ = context.local.adopt(stream, takeover.kind(), &early);
         }
         // Between two requests silence is no fault, and a response to none would confuse.
         (Err(error), _) if error.is_timeout() && !served.get() => {
@@ -157,33 +200,50 @@ pub(crate) fn timeout_response(topics: &TopicTable) -> Vec<u8> {
     .into_bytes()
 }
 
-/// The answer to a WebSocket handshake; `None` if the request is not one.
-fn handshake<B>(
+/// The answer to a request that takes the connection over; `None` if it is not one.
+fn takeover<B>(
     request: &Request<B>,
     allowed_origins: &[String],
-) -> Option<Result<Upgrade, Box<Reply>>> {
+) -> Option<Result<Takeover, Box<Reply>>> {
+    let is_handshake = upgrade::is_wanted(request);
     let route = match route(request.uri().path()) {
         route @ Route::Sdk => route,
-        route @ Route::Topic(_) if upgrade::is_wanted(request) => route,
+        route @ Route::Topic(_) if is_handshake => route,
+        route @ (Route::Topic(_) | Route::Topics) if events::is_wanted(request) => route,
         _ => return None,
     };
     if !origin::is_allowed(request, allowed_origins) {
         return Some(Err(Box::new(problem(StatusCode::FORBIDDEN, origin::REFUSAL))));
     }
-    Some(upgrade::accept(request).and_then(|accepted| match route {
-        Route::Topic(topic) => accepted.into_raw(topic, request.uri().query()),
-        _ => Ok(accepted.into_sdk()),
-    }))
+    Some(match route {
+        Route::Topic(topic) if is_handshake => upgrade::accept(request)
+            .and_then(|accepted| accepted.into_raw(topic, request.uri().query()))
+            .map(Takeover::WebSocket),
+        Route::Topic(topic) => events::accept(request, Some(topic), allowed_origins),
+        Route::Topics => events::accept(request, None, allowed_origins),
+        _ => upgrade::accept(request).map(|accepted| Takeover::WebSocket(accepted.into_sdk())),
+    })
 }
 
-async fn respond(request: Request<Incoming>, context: &HttpContext, slot: &UpgradeSlot) -> Reply {
+async fn respond(
+    request: Request<Incoming>,
+    context: &HttpContext,
+    slot: &TakeoverSlot,
+) -> Result<Reply, TakenOver> {
     let wants_upgrade = upgrade::is_wanted(&request);
-    let mut reply = match handshake(&request, &context.allowed_origins) {
-        Some(Ok(upgrade)) => {
+    let mut reply = match takeover(&request, &context.allowed_origins) {
+        Some(Ok(Takeover::WebSocket(upgrade))) => {
             let reply = upgrade.reply();
-            slot.replace(Some(upgrade.kind));
-            return reply;
+            slot.replace(Some(Takeover::WebSocket(upgrade)));
+            return Ok(reply);
         }
+        Some(Ok(Takeover::Events(stream))) if request.method() == Method::GET => {
+            slot.replace(Some(Takeover::Events(stream)));
+            // Answers to requests before this one leave first.
+            tokio::task::yield_now().await;
+            return Err(TakenOver);
+        }
+        Some(Ok(Takeover::Events(stream))) => stream.into_reply(),
         Some(Err(refusal)) => *refusal,
         None => respond_plain(request, context).await,
     };
@@ -193,7 +253,7 @@ async fn respond(request: Request<Incoming>, context: &HttpContext, slot: &Upgra
         // Whoever wanted a WebSocket has no use for this connection.
         headers.entry(CONNECTION).or_insert(HeaderValue::from_static("close"));
     }
-    reply
+    Ok(reply)
 }
 
 async fn respond_plain(request: Request<Incoming>, context: &HttpContext) -> Reply {

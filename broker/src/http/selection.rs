@@ -69,7 +69,6 @@ pub(super) struct EventSelection {
 ///
 /// # Errors
 /// As [`page`].
-#[cfg_attr(not(test), expect(dead_code, reason = "server-sent events are about to use it"))]
 pub(super) fn events(
     topic: Option<TopicName>,
     query: Option<&str>,

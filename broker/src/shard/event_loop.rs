@@ -251,10 +251,10 @@ fn handle_first_bytes(
 ) {
     match handshakes.handle_readable(index, scratch, &context.allowed_origins, now) {
         Outcome::Nothing => {}
-        Outcome::Upgraded { stream, upgrade, used, read } => {
+        Outcome::TakenOver { stream, takeover, used, read } => {
             let early = &mut scratch[used..read];
             // Fails only if the system cannot watch the socket; dropping it tells the client.
-            let _ = context.local.open(stream, &upgrade.kind, early, Registry::reregister);
+            let _ = context.local.open(stream, takeover.kind(), early, Registry::reregister);
         }
         Outcome::Http { stream, read, timeout } => {
             if let Ok(stream) = tokio::net::TcpStream::from_std(stream.into()) {

@@ -13,7 +13,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use slab::Slab;
 
-use crate::http::{self, Upgrade};
+use crate::http::{self, Takeover};
 
 /// The token of the listener in each shard's poll.
 const LISTENER: Token = Token(usize::MAX - 1);
@@ -44,8 +44,9 @@ struct Waiting {
 pub(super) enum Outcome {
     /// Nothing yet, or the end.
     Nothing,
-    /// A WebSocket connection; `read` minus `used` bytes of the scratch buffer are its first.
-    Upgraded { stream: TcpStream, upgrade: Upgrade, used: usize, read: usize },
+    /// A connection that is past HTTP; `read` minus `used` bytes of the scratch buffer are its
+    /// first.
+    TakenOver { stream: TcpStream, takeover: Takeover, used: usize, read: usize },
     /// Something for the HTTP server, which has this long to make a request of it.
     Http { stream: TcpStream, read: usize, timeout: Duration },
 }
@@ -124,7 +125,7 @@ impl Handshakes {
             }
         };
         let Waiting { mut stream, since, .. } = self.waiting.remove(index);
-        let Some((upgrade, used)) = http::quick_handshake(&scratch[..read], allowed_origins) else {
+        let Some((takeover, used)) = http::quick_takeover(&scratch[..read], allowed_origins) else {
             // Hyper's runtime watches it from now on.
             let _ = self.registry.deregister(&mut stream);
             let waited_ms = now.ms() - since.ms();
@@ -132,9 +133,9 @@ impl Handshakes {
                 Duration::from_millis(self.timeout_ms.saturating_sub(waited_ms).max(1_000));
             return Outcome::Http { stream, read, timeout };
         };
-        let reply = upgrade.reply_bytes();
+        let reply = takeover.head_bytes();
         match stream.write(&reply) {
-            Ok(n) if n == reply.len() => Outcome::Upgraded { stream, upgrade, used, read },
+            Ok(n) if n == reply.len() => Outcome::TakenOver { stream, takeover, used, read },
             // A socket that cannot take its first 200 bytes is broken.
             _ => Outcome::Nothing,
         }
