@@ -8,11 +8,11 @@ use support::{Run, loadgen, scratch_file};
 
 const CLIENTS: u64 = 20;
 
-/// 20 clients for a second, polls each 200 ms.
-fn run(name: &str, more: &[&str]) -> Run {
+/// 20 clients for a while, polls each 200 ms.
+fn run(name: &str, duration: &str, more: &[&str]) -> Run {
     let server = Server::start(ServerConfig::default_for_tests()).expect("a broker");
     let (url, pid) = (server.url(), std::process::id().to_string());
-    let load = ["compare", "--clients", "20", "--duration", "1s", "--warmup", "300ms"];
+    let load = ["compare", "--clients", "20", "--duration", duration, "--warmup", "200ms"];
     let rest = ["--rate", "20", "--interval", "200ms", "--url", &url, "--server-pid", &pid];
     let run = loadgen(name, &[&load[..], &rest, more].concat());
     assert_eq!((run.code, run.faults()), (Some(0), [0; 4]), "{}{}", run.stdout, run.stderr);
@@ -34,7 +34,7 @@ fn sum(parts: &Value) -> u64 {
 
 #[test]
 fn every_transport_is_counted_byte_by_byte() {
-    let out = run("compare_transports", &["--parts", "transports"]);
+    let out = run("compare_transports", "1s", &["--parts", "transports"]);
     let runs = runs(&out);
     assert_eq!(runs.len(), 9);
     for run in runs {
@@ -77,7 +77,7 @@ fn every_transport_is_counted_byte_by_byte() {
 fn the_articles_headers_have_871_bytes_exactly_and_the_table_follows_from_them() {
     let parts = ["--parts", "headers,use-cases,quiet,distance", "--use-case-clients", "10,30"];
     let transports = ["--transports", "poll-fresh,poll-kept,poll-kept-etag,long-poll,raw"];
-    let out = run("compare_articles", &[&parts[..], &transports].concat());
+    let out = run("compare_articles", "500ms", &[&parts[..], &transports].concat());
     let of = |part: &str, way: &str, headers: &str| {
         let mut found = runs(&out).iter().filter(|run| run["part"] == part && run["way"] == way);
         found.find(|run| run["headers"] == headers).expect("a measurement")
@@ -121,12 +121,12 @@ fn the_articles_headers_have_871_bytes_exactly_and_the_table_follows_from_them()
 #[test]
 fn headers_of_a_file_are_sent_by_every_client() {
     let file = scratch_file("compare_headers.txt");
-    std::fs::write(&file, "X-Long: 0123456789\nAccept: text/plain\n").expect("room for it");
+    std::fs::write(&file, "X-Long: 0123456789\nAccept: application/json\n").expect("room for it");
     let path = file.to_str().expect("a plain path");
     let more = ["--parts", "transports", "--transports", "poll-kept,raw", "--headers", path];
-    let out = run("compare_file", &more);
-    let own = "X-Long: 0123456789\r\nAccept: text/plain\r\n".len() as u64;
-    let plain = run("compare_none", &[&more[..4], &["--preset", "none"]].concat());
+    let out = run("compare_file", "500ms", &more);
+    let own = "X-Long: 0123456789\r\nAccept: application/json\r\n".len() as u64;
+    let plain = run("compare_none", "500ms", &[&more[..4], &["--preset", "none"]].concat());
     let request = |run: &Run| {
         let poll = &runs(run)[0];
         number(poll, "running.sent.head") / number(poll, "counts.polls")
