@@ -1,6 +1,8 @@
 //! `loadgen`: puts load on a Fanfare broker and tells what a delivery costs.
 
 mod audience;
+mod changes;
+mod charts;
 mod cli;
 mod compare;
 mod connect;
@@ -25,6 +27,7 @@ mod record;
 mod replay;
 mod replies;
 mod report;
+mod report_page;
 mod resume;
 mod rounds;
 mod server;

@@ -88,9 +88,10 @@ pub(crate) struct CompareArgs {
 impl CompareArgs {
     /// Puts in what is missing.
     pub(crate) fn fill_in(&mut self) {
-        let (long, short) = if self.quick { (3_000, 300) } else { (10_000, 1_000) };
-        self.duration.get_or_insert(Duration::from_millis(long));
-        self.warmup.get_or_insert(Duration::from_millis(short));
+        let [duration, warmup] =
+            if self.quick { [3_000, 300] } else { [10_000, 1_000] }.map(Duration::from_millis);
+        self.duration = self.duration.or(Some(duration));
+        self.warmup = self.warmup.or(Some(warmup));
     }
 }
 

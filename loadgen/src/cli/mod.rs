@@ -17,7 +17,10 @@ pub(crate) use load::{FanoutArgs, FloorArgs, IdleArgs, ReplayArgs};
 pub(crate) use recovery::{ResumeArgs, SlowArgs, StallArgs, StormArgs, WhenClosed};
 pub(crate) use shared::{AudienceArgs, GeneratorArgs, PayloadArgs, ServerArgs, TopicArgs};
 
-use crate::{compare as comparison, fanout, floor, idle, replay, resume, slow, storm, worker};
+use crate::{
+    changes, compare as comparison, fanout, floor, idle, replay, report_page, resume, slow, storm,
+    worker,
+};
 
 /// The run measured, but messages were lost, doubled or reordered, or connections were closed.
 const EXIT_FAULTS: u8 = 1;
@@ -59,6 +62,12 @@ enum Command {
     /// Follow one topic by every transport in turn and count every byte of it
     #[command(after_help = compare::COMPARE_EXAMPLES)]
     Compare(Box<CompareArgs>),
+    /// Turn the results in a folder into a page, charts and a summary
+    #[command(after_help = compare::REPORT_EXAMPLES)]
+    Report(ReportArgs),
+    /// Tell what changed between two results of the same subcommand
+    #[command(after_help = compare::COMPARE_RUNS_EXAMPLES)]
+    CompareRuns(CompareRunsArgs),
     /// Run the bare server whose deliveries cost what the kernel takes for them
     #[command(after_help = load::FLOOR_EXAMPLES)]
     Floor(FloorArgs),
@@ -78,6 +87,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Resume(args) => resume::run(&args),
         Command::Storm(args) => storm::run(&args),
         Command::Compare(args) => comparison::run(&args),
+        Command::Report(args) => report_page::run(&args),
+        Command::CompareRuns(args) => changes::run(&args),
         Command::Floor(args) => floor::run(args.listen)
             .map(|()| true)
             .map_err(|error| anyhow::anyhow!("the floor cannot serve on {}: {error}", args.listen)),
