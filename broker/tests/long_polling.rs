@@ -174,3 +174,14 @@ async fn more_requests_than_may_wait_are_told_to_come_back() {
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_broker_that_stops_answers_who_waits() {
+    let server = start();
+    let mut poller = Kept::connect(&server).await;
+    poller.send("GET /v1/topics/a?wait=60s", &[], b"").await;
+    waiting(&server, 1).await;
+    let (answer, ()) = tokio::join!(poller.answer(), server.stop());
+    assert_eq!((answer.status, &answer.json()["messages"]), (200, &json!([])));
+    assert_eq!(answer.header("connection"), Some("close"));
+}

@@ -1,6 +1,6 @@
 //! Which representation of a topic a `GET` wants (RFC 9110 section 12.5.1).
 
-use hyper::header::{ACCEPT, HeaderMap};
+use http::header::{ACCEPT, HeaderMap};
 
 /// How a topic can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Entity tags: what a client has already need not be sent again (RFC 9110 section 13.1.2).
 
-use hyper::header::{HeaderMap, IF_NONE_MATCH};
+use http::header::{HeaderMap, IF_NONE_MATCH};
 
 /// What the client has, by its `If-None-Match` headers.
 #[derive(Debug)]

@@ -6,48 +6,37 @@
 
 use fanfare_engine::{ConnectionKind, EventSource};
 use fanfare_protocol::{Filter, TopicName};
-use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN};
-use hyper::{Method, Request, StatusCode};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{Method, Request, StatusCode};
 
-use super::accept::{self, Representation};
-use super::problem::problem;
+use super::counters::{Transport, Usage};
 use super::selection::{self, EventSelection};
-use super::{Reply, Takeover, origin};
+use super::{Answer, Asked, Begun, HttpContext, Reply, Takeover};
 
 /// What a client sends that was here before (HTML Living Standard, section 9.2.3).
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// Whether a request on topics asks for events.
-pub(super) fn is_wanted<B>(request: &Request<B>) -> bool {
-    (request.method() == Method::GET || request.method() == Method::HEAD)
-        && accept::preferred(request.headers()) == Some(Representation::Events)
-}
-
-/// A request that becomes an event stream.
-#[derive(Debug)]
-pub(crate) struct EventStream {
-    pub(crate) kind: ConnectionKind,
-    head: Reply,
-}
-
-/// Checks a request for events. `topic` is the one in the path, if there is one.
-pub(super) fn accept<B>(
-    request: &Request<B>,
+/// What a request for events becomes. `topic` is the one in the path, if there is one.
+pub(super) fn begin(
+    request: &Request<()>,
     topic: Option<TopicName>,
-    allowed_origins: &[String],
-) -> Result<Takeover, Box<Reply>> {
-    let origin = request.headers().get(ORIGIN).cloned();
-    let selected = select(request, topic).map_err(|detail| {
-        let mut refusal = problem(StatusCode::BAD_REQUEST, &detail);
-        origin::allow(&mut refusal, origin.clone(), allowed_origins);
-        Box::new(refusal)
-    })?;
+    asked: &Asked,
+    context: &HttpContext,
+) -> Begun {
+    let transport = Transport::Sse;
+    let selected = match select(request, topic) {
+        Ok(selected) => selected,
+        Err(detail) => return Begun::refuse(StatusCode::BAD_REQUEST, &detail, transport),
+    };
     let mut head = head();
-    origin::allow(&mut head, origin, allowed_origins);
-    Ok(Takeover::Events(EventStream { kind: kind(selected), head }))
+    if request.method() == Method::HEAD {
+        return Begun::Answer(Answer { reply: head, usage: Usage::nothing(transport) });
+    }
+    asked.complete(&mut head, context);
+    Begun::Takeover(Takeover { kind: kind(selected), head: bytes(&head), transport })
 }
 
-fn select<B>(request: &Request<B>, topic: Option<TopicName>) -> Result<EventSelection, String> {
+fn select(request: &Request<()>, topic: Option<TopicName>) -> Result<EventSelection, String> {
     let last_event_id = request.headers().get(LAST_EVENT_ID).map(HeaderValue::to_str).transpose();
     let last_event_id = last_event_id.map_err(|_| "Last-Event-ID is not plain text".to_owned())?;
     selection::events(topic, request.uri().query(), last_event_id)
@@ -79,22 +68,15 @@ fn head() -> Reply {
     head
 }
 
-impl EventStream {
-    /// The head alone, for a `HEAD` request.
-    pub(super) fn into_reply(self) -> Reply {
-        self.head
+/// The head as it is written: without a length, because only the connection's end tells it.
+fn bytes(head: &Reply) -> Vec<u8> {
+    let mut bytes = b"HTTP/1.1 200 OK\r\n".to_vec();
+    for (name, value) in head.headers() {
+        bytes.extend_from_slice(name.as_str().as_bytes());
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value.as_bytes());
+        bytes.extend_from_slice(b"\r\n");
     }
-
-    /// The head as it is written.
-    pub(crate) fn head_bytes(&self) -> Vec<u8> {
-        let mut head = b"HTTP/1.1 200 OK\r\n".to_vec();
-        for (name, value) in self.head.headers() {
-            head.extend_from_slice(name.as_str().as_bytes());
-            head.extend_from_slice(b": ");
-            head.extend_from_slice(value.as_bytes());
-            head.extend_from_slice(b"\r\n");
-        }
-        head.extend_from_slice(b"\r\n");
-        head
-    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes
 }

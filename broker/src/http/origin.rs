@@ -3,11 +3,11 @@
 //! Browsers let any page open a WebSocket to any host and tell the server only where the page
 //! came from, so the server must check (RFC 6455 section 10.2).
 
-use hyper::header::{
+use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, HOST, HeaderValue, ORIGIN, VARY,
 };
-use hyper::{Request, StatusCode, Uri};
+use http::{Request, StatusCode, Uri};
 
 use super::Reply;
 
@@ -35,13 +35,13 @@ pub(super) fn is_allowed<B>(request: &Request<B>, allowed: &[String]) -> bool {
 
 /// Lets the page of an allowed origin read a reply. Caches must keep replies to different origins
 /// apart wherever origins are told apart.
-pub(super) fn allow(reply: &mut Reply, origin: Option<HeaderValue>, allowed: &[String]) {
+pub(super) fn allow(reply: &mut Reply, origin: Option<&HeaderValue>, allowed: &[String]) {
     let headers = reply.headers_mut();
     if origin.is_some() || !allowed.is_empty() {
         headers.insert(VARY, HeaderValue::from_static("Origin"));
     }
     if let Some(origin) = origin {
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         let exposed = HeaderValue::from_static("ETag, Retry-After");
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     }

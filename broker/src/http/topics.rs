@@ -1,45 +1,38 @@
 //! Requests on `/v1/topics/{topic}` and `/v1/topics`, by method and by what they accept.
 
+use fanfare_engine::Now;
 use fanfare_protocol::TopicName;
-use hyper::body::Incoming;
-use hyper::{Method, Request, StatusCode};
+use http::{Method, Request, StatusCode};
 
 use super::accept::{self, Representation};
-use super::problem::problem;
-use super::reading::{self, Reading, Wait};
-use super::{HttpContext, Reply, method_not_allowed, publishing};
+use super::counters::{Transport, Usage};
+use super::{
+    Answer, Asked, Begun, HttpContext, events, method_not_allowed, origin, publishing, reading,
+};
 
 /// `topic` is the one in the path.
-pub(super) async fn respond(
-    request: Request<Incoming>,
+pub(super) fn begin(
+    request: &Request<()>,
     topic: Option<TopicName>,
+    asked: &Asked,
     context: &HttpContext,
-) -> Reply {
-    match (request.method(), topic) {
-        (&Method::GET | &Method::HEAD, topic) => match read(&request, topic, context) {
-            Reading::Now(reply) => *reply,
-            Reading::Later(wait) => wait_and_answer(*wait, context).await,
+    now: Now,
+) -> Begun {
+    let answer =
+        |reply, transport| Begun::Answer(Answer { reply, usage: Usage::nothing(transport) });
+    match *request.method() {
+        Method::GET | Method::HEAD => match accept::preferred(request.headers()) {
+            Some(Representation::Page) => {
+                reading::begin(topic, request.uri().query(), request.headers(), context, now)
+            }
+            Some(Representation::Events) => events::begin(request, topic, asked, context),
+            None => Begun::refuse(StatusCode::NOT_ACCEPTABLE, accept::REFUSAL, Transport::Poll),
         },
-        (&Method::POST, Some(topic)) => publishing::publish(request, &topic, context).await,
-        _ => method_not_allowed("GET, POST"),
+        Method::POST => match publishing::begin(topic, request.headers(), context) {
+            Ok(upload) => Begun::Upload(upload),
+            Err(reply) => answer(*reply, Transport::Publish),
+        },
+        Method::OPTIONS => answer(origin::preflight(), Transport::Other),
+        _ => answer(method_not_allowed("GET, POST"), Transport::Other),
     }
-}
-
-fn read<B>(request: &Request<B>, topic: Option<TopicName>, context: &HttpContext) -> Reading {
-    match accept::preferred(request.headers()) {
-        Some(Representation::Page) => {
-            reading::read(topic, request.uri().query(), request.headers(), context)
-        }
-        // Streams of events take the connection over, before they come here.
-        Some(Representation::Events) | None => {
-            problem(StatusCode::NOT_ACCEPTABLE, accept::REFUSAL).into()
-        }
-    }
-}
-
-async fn wait_and_answer(wait: Wait, context: &HttpContext) -> Reply {
-    let woken = context.local.woken(wait.key);
-    // Time over or woken, the answer is what there is.
-    let _ = tokio::time::timeout(wait.time, woken).await;
-    wait.answer(&context.pages)
 }
