@@ -208,7 +208,7 @@ impl Server {
     /// Messages handed to subscribers so far.
     #[must_use]
     pub fn messages_out(&self) -> u64 {
-        self.counters.read().iter().map(|c| c.messages_out.get()).sum()
+        self.counters.read().iter().map(|c| c.messages_out()).sum()
     }
 
     /// Bytes written to connections so far, framing included.

@@ -3,6 +3,7 @@
 
 mod connections;
 mod metrics;
+mod transports;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
