@@ -137,7 +137,7 @@ impl Server {
         let node: Arc<str> = format!("{:08x}", fastrand::u32(..)).into();
         let allowed_origins: Arc<[String]> = config.allowed_origins.into();
         let rates = Arc::new(RequestRates::new(topics.limits().requests_per_second_max));
-        let http_counters: Vec<Arc<HttpCounters>> = (0..count).map(|_| Arc::default()).collect();
+        let http_counters: Arc<[Arc<HttpCounters>]> = (0..count).map(|_| Arc::default()).collect();
         let (stop, stopped) = watch::channel(false);
 
         let mut shards = Vec::with_capacity(count);
@@ -152,7 +152,7 @@ impl Server {
                 listener,
                 allowed_origins: allowed_origins.clone(),
                 rates: rates.clone(),
-                http_counters: http_counters[index].clone(),
+                http_counters: http_counters.clone(),
                 stop: stopped.clone(),
             };
             // Should a later one fail, dropping `stop` ends those that run.
@@ -162,7 +162,9 @@ impl Server {
             questions.push(shard.questions);
         }
         let counters = Arc::new(RwLock::new(counters));
-        let node = NodeView { topics: topics.clone(), counters: counters.clone(), questions };
+        let (view_topics, view_counters) = (topics.clone(), counters.clone());
+        let node =
+            NodeView { topics: view_topics, counters: view_counters, http_counters, questions };
         let admin = admin::spawn(admin_listener, node, stopped)?;
         Ok(Self { addr, admin, topics, shards, counters, stop })
     }

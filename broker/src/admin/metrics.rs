@@ -8,6 +8,8 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto;
 use prometheus::{Registry, TextEncoder};
 
+use super::transports;
+use crate::http::{self, HttpCounters};
 use crate::server::AllCounters;
 
 /// All metrics of a node.
@@ -16,9 +18,13 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    pub(super) fn new(topics: Arc<TopicTable>, counters: AllCounters) -> prometheus::Result<Self> {
+    pub(super) fn new(
+        topics: Arc<TopicTable>,
+        counters: AllCounters,
+        http_counters: Arc<[Arc<HttpCounters>]>,
+    ) -> prometheus::Result<Self> {
         let registry = Registry::new();
-        registry.register(Box::new(NodeCollector { topics, counters }))?;
+        registry.register(Box::new(NodeCollector { topics, counters, http_counters }))?;
         #[cfg(target_os = "linux")]
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         Ok(Self { registry })
@@ -33,6 +39,7 @@ impl Metrics {
 struct NodeCollector {
     topics: Arc<TopicTable>,
     counters: AllCounters,
+    http_counters: Arc<[Arc<HttpCounters>]>,
 }
 
 type Pick = fn(&ShardCounters) -> &SharedCounter;
@@ -115,6 +122,10 @@ impl Collector for NodeCollector {
         }
         families.push(self.closes(&all));
         families.extend(self.table());
+        families.extend(transports::families(&http::totals(&self.http_counters)));
+        let connections: u64 = self.http_counters.iter().map(|c| c.connections.get()).sum();
+        let help = "Connections that speak HTTP now, waiting and idle ones included.";
+        families.push(gauge_family("http_connections", help, connections as f64));
         families.extend(shards(&all[..self.topics.mailboxes().len()]));
         families.extend(histograms(&all));
         families
@@ -194,7 +205,7 @@ fn build_info() -> proto::MetricFamily {
     family("build_info", "The broker's version.", proto::MetricType::GAUGE, [metric])
 }
 
-fn family(
+pub(super) fn family(
     name: &str,
     help: &str,
     kind: proto::MetricType,
@@ -212,7 +223,7 @@ fn gauge_family(name: &str, help: &str, value: f64) -> proto::MetricFamily {
     family(name, help, proto::MetricType::GAUGE, [gauge(value)])
 }
 
-fn counter(value: u64) -> proto::Metric {
+pub(super) fn counter(value: u64) -> proto::Metric {
     counter_f64(value as f64)
 }
 
@@ -232,11 +243,18 @@ fn gauge(value: f64) -> proto::Metric {
     metric
 }
 
-fn labelled(mut metric: proto::Metric, name: &str, value: &str) -> proto::Metric {
-    let mut label = proto::LabelPair::default();
-    label.set_name(name.to_owned());
-    label.set_value(value.to_owned());
-    metric.set_label(vec![label]);
+fn labelled(metric: proto::Metric, name: &str, value: &str) -> proto::Metric {
+    with_labels(metric, &[(name, value)])
+}
+
+pub(super) fn with_labels(mut metric: proto::Metric, labels: &[(&str, &str)]) -> proto::Metric {
+    let label = |&(name, value): &(&str, &str)| {
+        let mut label = proto::LabelPair::default();
+        label.set_name(name.to_owned());
+        label.set_value(value.to_owned());
+        label
+    };
+    metric.set_label(labels.iter().map(label).collect());
     metric
 }
 

@@ -40,7 +40,8 @@ pub(crate) struct ShardSpec {
     pub(crate) listener: TcpListener,
     pub(crate) allowed_origins: Arc<[String]>,
     pub(crate) rates: Arc<RequestRates>,
-    pub(crate) http_counters: Arc<HttpCounters>,
+    /// Those of all shards.
+    pub(crate) http_counters: Arc<[Arc<HttpCounters>]>,
     /// Turns true when the broker stops.
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -100,7 +101,8 @@ fn run(
             local,
             allowed_origins: spec.allowed_origins,
             rates: spec.rates,
-            counters: spec.http_counters,
+            counters: spec.http_counters[spec.index].clone(),
+            all_counters: spec.http_counters,
             date: DateClock::default(),
             is_stopping: Cell::new(false),
         };

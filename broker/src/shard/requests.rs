@@ -153,6 +153,7 @@ impl Requests {
             has_more: false,
             end: End::No,
         });
+        self.context.counters.connections.set(self.clients.len() as u64);
         self.set_timer(index);
     }
 
@@ -210,7 +211,7 @@ impl Requests {
     }
 
     /// Keeps the count of bytes of unfinished bodies.
-    fn count_body(&mut self, index: usize, before: usize) {
+    fn count_body(&self, index: usize, before: usize) {
         let after = self.clients.get(index).map_or(0, |client| client.exchange.body_bytes());
         let change = (after as u64).wrapping_sub(before as u64);
         self.context.shard_counters.unfinished_bytes.add(change);
@@ -244,6 +245,7 @@ impl Requests {
     fn hand_over(&mut self, index: usize, kind: &ConnectionKind, mut early: Vec<u8>) {
         self.timers.forget(index);
         let client = self.clients.remove(index);
+        self.context.counters.connections.set(self.clients.len() as u64);
         // A socket that cannot take its first 200 bytes is broken.
         if client.unsent.is_empty() {
             // Fails only if the system cannot watch the socket; dropping it tells the client.
@@ -432,6 +434,7 @@ impl Requests {
 
     fn remove(&mut self, index: usize, now: Now) {
         let Some(client) = self.clients.try_remove(index) else { return };
+        self.context.counters.connections.set(self.clients.len() as u64);
         self.timers.forget(index);
         self.out.clear();
         let bytes = client.exchange.body_bytes();
