@@ -64,7 +64,7 @@ impl<S: Socket> Shard<S> {
             }
         }
         self.update_places(key);
-        let Some(connection) = self.connections.get(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get(key) else { return };
         if connection.phase == Phase::Closing {
             return;
         }
@@ -105,7 +105,7 @@ impl<S: Socket> Shard<S> {
                 StreamEvent::PatternSubscribed { pattern, subscribed }.encode(&mut told);
             }
         }
-        if let Some(connection) = self.connections.get_mut(key.0 as usize) {
+        if let Some(connection) = self.connections.get_mut(key) {
             connection.extras_mut().places.push(place);
         }
         self.send(key, told.into(), now);
@@ -123,7 +123,7 @@ impl<S: Socket> Shard<S> {
         let share = 2 * self.places.len() as u64 * call_interval_ms / PLACE_INTERVAL_MS;
         for _ in 0..share.max(FEWEST) {
             let Some((key, serial)) = self.places.pop_due(now.ms()) else { return };
-            let Some(connection) = self.connections.get(key.0 as usize) else { continue };
+            let Some(connection) = self.connections.get(key) else { continue };
             if connection.serial != serial || connection.phase == Phase::Closing {
                 continue;
             }
@@ -141,7 +141,7 @@ impl<S: Socket> Shard<S> {
         if !self.update_places(key) {
             return;
         }
-        let Some(connection) = self.connections.get(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get(key) else { return };
         let event = self.place_event(connection);
         self.send(key, event, now);
         self.flush_outbox(key, now);
@@ -150,7 +150,7 @@ impl<S: Socket> Shard<S> {
     /// Notes how far a stream has come: never further than it was sent, or passed over for newer
     /// messages. Whether that has changed.
     pub(super) fn update_places(&mut self, key: Key) -> bool {
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return false };
+        let Some(connection) = self.connections.get_mut(key) else { return false };
         if connection.form != WireForm::Events {
             return false;
         }
@@ -188,7 +188,7 @@ impl<S: Socket> Shard<S> {
     /// it ends the stream.
     pub(super) fn ignore_input(&mut self, key: Key, bytes: usize, now: Now) {
         let most = self.limits.message_bytes_max;
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.idle_input.add(bytes as u32, now) as usize > most {
             let reason = format!("over {most} bytes in one second on a stream that is only read");
             self.close(key, CloseCode::POLICY_VIOLATION, &reason, now);

@@ -10,10 +10,12 @@ mod audit;
 mod behind;
 mod catch_up;
 mod connection;
+mod connections;
 mod deadlines;
 mod ending;
 mod events;
 mod fanout;
+mod hand_over;
 mod marks;
 mod queries;
 mod report;
@@ -32,10 +34,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fanfare_protocol::{CloseCode, Codec, Event, Payload, PayloadKind, Ping, StreamEvent};
-use slab::Slab;
 
 use connection::{Connection, Phase};
 pub use connection::{ConnectionKind, EventSource, StreamOptions};
+use connections::Connections;
 use deadlines::DeadlineQueue;
 use fanout::Fanout;
 use marks::Marks;
@@ -101,7 +103,7 @@ pub struct Shard<S> {
     limits: Arc<Limits>,
     topics: Arc<TopicTable>,
     counters: Arc<ShardCounters>,
-    connections: Slab<Connection<S>>,
+    connections: Connections<S>,
     locals: LocalTopics,
     fanout: Fanout,
     writer: write::Writer,
@@ -134,7 +136,7 @@ impl<S: Socket> Shard<S> {
             node,
             topics,
             counters: Arc::default(),
-            connections: Slab::new(),
+            connections: Connections::default(),
             locals: LocalTopics::default(),
             fanout: Fanout::default(),
             writer: write::Writer::default(),
@@ -176,13 +178,13 @@ impl<S: Socket> Shard<S> {
     /// The socket of a connection.
     #[must_use]
     pub fn socket_mut(&mut self, key: Key) -> Option<&mut S> {
-        self.connections.get_mut(key.0 as usize).map(|connection| &mut connection.socket)
+        self.connections.get_mut(key).map(|connection| &mut connection.socket)
     }
 
     /// Bytes accepted for a connection and not handed to the network, kernel included.
     #[must_use]
     pub fn buffered_amount(&self, key: Key) -> Option<usize> {
-        let connection = self.connections.get(key.0 as usize)?;
+        let connection = self.connections.get(key)?;
         Some(connection.outbox_bytes() + connection.socket.unsent_bytes())
     }
 
@@ -197,7 +199,7 @@ impl<S: Socket> Shard<S> {
         self.next_serial = self.next_serial.wrapping_add(1);
         let serial = self.next_serial;
         let connection = Connection::new(socket, form, phase, serial, now.ms());
-        let key = Key(self.connections.insert(connection) as u32);
+        let key = self.connections.insert(connection);
         self.counters.connections.add(1);
         self.counters.connections_opened.add(1);
         self.pings.push(key, serial, now.ms());
@@ -227,7 +229,7 @@ impl<S: Socket> Shard<S> {
     ) -> ReadOutcome {
         self.has_published = false;
         for _ in 0..READS_PER_TURN {
-            let Some(connection) = self.connections.get_mut(key.0 as usize) else {
+            let Some(connection) = self.connections.get_mut(key) else {
                 return ReadOutcome::Gone;
             };
             match connection.socket.read(scratch) {
@@ -254,7 +256,7 @@ impl<S: Socket> Shard<S> {
 
     /// Handles bytes that were read elsewhere, such as those behind a handshake.
     pub fn handle_bytes(&mut self, key: Key, bytes: &mut [u8], now: Now) {
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
         connection.heard_ms = now.ms();
         if connection.phase == Phase::Closing {
             return;
@@ -286,7 +288,7 @@ impl<S: Socket> Shard<S> {
     /// Whether a connection waits for [`Self::handle_writable`].
     #[must_use]
     pub fn is_waiting(&self, key: Key) -> bool {
-        self.connections.get(key.0 as usize).is_some_and(Connection::is_waiting)
+        self.connections.get(key).is_some_and(Connection::is_waiting)
     }
 
     /// The shard's mailbox.
@@ -302,19 +304,19 @@ impl<S: Socket> Shard<S> {
     }
 
     fn form(&self, key: Key) -> Option<WireForm> {
-        self.connections.get(key.0 as usize).map(|connection| connection.form)
+        self.connections.get(key).map(|connection| connection.form)
     }
 
     fn is_live(&self, key: Key) -> bool {
-        self.connections.get(key.0 as usize).is_some_and(|c| c.phase != Phase::Closing)
+        self.connections.get(key).is_some_and(|c| c.phase != Phase::Closing)
     }
 
     fn outcome(&self, key: Key, outcome: ReadOutcome) -> ReadOutcome {
-        if self.connections.contains(key.0 as usize) { outcome } else { ReadOutcome::Gone }
+        if self.connections.contains(key) { outcome } else { ReadOutcome::Gone }
     }
 
     fn handle_incoming(&mut self, key: Key, incoming: Incoming<'_>, now: Now) {
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
         let form = connection.form;
         match (incoming, form) {
             (Incoming::Text(text), WireForm::Raw) => {
@@ -352,7 +354,7 @@ impl<S: Socket> Shard<S> {
     }
 
     fn publish_raw(&mut self, key: Key, kind: PayloadKind, bytes: &[u8], now: Now) {
-        let Some(connection) = self.connections.get(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get(key) else { return };
         let Some(local) = connection.subscriptions.first().map(|s| s.local) else { return };
         let Some(local_topic) = self.locals.get(local) else { return };
         let payload = Payload::from_checked(kind, Bytes::copy_from_slice(bytes));
@@ -365,7 +367,7 @@ impl<S: Socket> Shard<S> {
 
     fn admit_control_frame(&mut self, key: Key, now: Now) -> bool {
         let most = self.limits.control_frames_per_second_max;
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return false };
+        let Some(connection) = self.connections.get_mut(key) else { return false };
         if connection.idle_input.add(1, now) <= most {
             return true;
         }
@@ -384,7 +386,7 @@ impl<S: Socket> Shard<S> {
         let kept = if self.is_live(key) { decoder.buffered_bytes() } else { 0 };
         let change = (kept as u64).wrapping_sub(kept_before as u64);
         self.counters.unfinished_bytes.add(change);
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.phase == Phase::Closing {
             return;
         }

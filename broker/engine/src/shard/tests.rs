@@ -4,6 +4,7 @@ mod bursts;
 mod events;
 mod latest;
 mod namespaces;
+mod overlaps;
 mod patterns;
 mod rates;
 mod recovery;
@@ -421,5 +422,5 @@ fn a_lost_connection_leaves_nothing_behind() {
 #[test]
 fn an_idle_connection_is_small() {
     let size = size_of::<Connection<u32>>();
-    assert!(size <= 128, "{size} bytes; every idle connection pays for this");
+    assert!(size <= 112, "{size} bytes; every idle connection pays for this");
 }

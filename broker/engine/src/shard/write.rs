@@ -44,7 +44,7 @@ impl<S: Socket> Shard<S> {
 
     /// Writes the frames that are marked for a connection, or queues them if others wait.
     fn flush_pending(&mut self, key: Key, is_sample: bool, now: Now) {
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
         self.fanout.take(&mut connection.pending, &mut self.writer.list);
         let Some(&first) = self.writer.list.first() else { return };
         if is_sample {
@@ -99,7 +99,7 @@ impl<S: Socket> Shard<S> {
             let (local, bytes) = (frame.local, frame.bytes.clone());
             let is_latest = frame.offset.is_some()
                 && self.terms(key, local).is_some_and(|terms| terms.mode == Mode::Latest);
-            let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+            let Some(connection) = self.connections.get_mut(key) else { return };
             let replaceable = is_latest.then_some(local);
             let queue = |outbox: &mut Outbox| outbox.push_message(bytes, replaceable, now.ms());
             connection.change_outbox(&self.marks, &self.counters, queue);
@@ -116,14 +116,14 @@ impl<S: Socket> Shard<S> {
     /// The terms on which a connection gets the messages of a topic.
     fn terms(&self, key: Key, local: u32) -> Option<Terms> {
         let patterns = &self.locals.get(local)?.patterns;
-        let (_, terms) = self.connections.get(key.0 as usize)?.through(local, patterns)?;
+        let (_, terms) = self.connections.get(key)?.through(local, patterns)?;
         Some(terms)
     }
 
     /// Queues the frames of `writer.list` without the `written` bytes that are out already, or
     /// notes that they are owed: the socket takes nothing now, so modes decide.
     fn queue_list(&mut self, key: Key, mut written: usize, now: Now) {
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.phase == Phase::Closing {
             return;
         }
@@ -173,7 +173,7 @@ impl<S: Socket> Shard<S> {
     /// Writes or queues frames that are marked for a connection, so that what is sent next comes
     /// after them. The connection may be gone then.
     pub(super) fn stage_pending(&mut self, key: Key, now: Now) {
-        let connection = self.connections.get(key.0 as usize);
+        let connection = self.connections.get(key);
         if connection.is_some_and(|connection| !connection.pending.is_empty()) {
             self.flush_pending(key, false, now);
         }
@@ -183,7 +183,7 @@ impl<S: Socket> Shard<S> {
     /// with the next [`Self::flush_outbox`].
     pub(super) fn send(&mut self, key: Key, frame: Bytes, now: Now) {
         self.stage_pending(key, now);
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.phase != Phase::Closing
             && !connection.enqueue(frame, &self.marks, &self.counters, now)
         {
@@ -207,7 +207,7 @@ impl<S: Socket> Shard<S> {
 
     /// Tells the peer that nothing follows the close frame.
     fn finish_close(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.phase == Phase::Closing && connection.socket.shutdown_write().is_err() {
             self.end(key);
         }
@@ -215,7 +215,7 @@ impl<S: Socket> Shard<S> {
 
     /// Writes the outbox; whether it is empty now.
     fn write_outbox(&mut self, key: Key, now: Now) -> bool {
-        while let Some(connection) = self.connections.get_mut(key.0 as usize) {
+        while let Some(connection) = self.connections.get_mut(key) {
             let Some(written) = connection.write_outbox() else { return true };
             self.counters.writes.add(1);
             match written {
@@ -240,7 +240,7 @@ impl<S: Socket> Shard<S> {
 
     /// Begins to look whether a connection that waits is stalled.
     fn watch(&mut self, key: Key, now: Now) {
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
         if !connection.is_watched {
             connection.is_watched = true;
             connection.progress_ms = now.ms();
