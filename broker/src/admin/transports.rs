@@ -2,7 +2,7 @@
 
 use prometheus::proto::{self, MetricType};
 
-use super::metrics::{counter, family, with_labels};
+use super::metrics::{counter, family, labelled};
 use crate::http::{Total, Transport};
 
 /// The families of `totals`. Counters of transports are there from the start; statuses only once
@@ -13,23 +13,23 @@ pub(super) fn families(totals: &[(Transport, Total)]) -> [proto::MetricFamily; 3
     for (transport, total) in totals {
         for (direction, parts) in [("in", &total.bytes_in), ("out", &total.bytes_out)] {
             for (part, count) in parts.named() {
-                let labels =
-                    [("transport", transport.name()), ("direction", direction), ("part", part)];
-                bytes.push(with_labels(counter(count), &labels));
+                let metric = labelled(counter(count), "transport", transport.name());
+                bytes.push(labelled(labelled(metric, "direction", direction), "part", part));
             }
         }
         for (status, count) in &total.requests {
-            let labels = [("transport", transport.name()), ("status", status.as_str())];
-            requests.push(with_labels(counter(*count), &labels));
+            let metric = labelled(counter(*count), "transport", transport.name());
+            requests.push(labelled(metric, "status", status));
         }
     }
-    let messages = totals.iter().map(|(transport, total)| {
-        with_labels(counter(total.messages), &[("transport", transport.name())])
-    });
+    let messages = totals
+        .iter()
+        .map(|(transport, total)| labelled(counter(total.messages), "transport", transport.name()));
     [
         family(
             "transport_bytes_total",
-            "Bytes by what they are: HTTP heads, framing, envelopes around payloads, payloads.",
+            "Bytes by transport and by what they are; headers of the fragments of one message count \
+             once.",
             MetricType::COUNTER,
             bytes,
         ),

@@ -9,14 +9,14 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown};
 use std::rc::Rc;
 
-use fanfare_engine::{ConnectionKind, Now, WaiterKey};
+use fanfare_engine::{Now, WaiterKey};
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use slab::Slab;
 
 use super::timers::Timers;
-use crate::http::{Exchange, HttpContext, Step};
+use crate::http::{Exchange, HttpContext, Step, Taken};
 
 /// The token of the listener in each shard's poll.
 const LISTENER: Token = Token(usize::MAX - 1);
@@ -232,7 +232,7 @@ impl Requests {
                 }
             }
             Step::CatchUp => self.congested.push_back((index, client.serial)),
-            Step::TakeOver(kind, early) => return self.hand_over(index, &kind, early),
+            Step::TakeOver(taken) => return self.hand_over(index, *taken),
             Step::End { lingers } => {
                 client.end = if lingers { End::Lingering } else { End::AtOnce };
                 self.end_if_written(index, now);
@@ -241,15 +241,15 @@ impl Requests {
         self.set_timer(index);
     }
 
-    /// Hands a connection to the engine, with what came behind its request.
-    fn hand_over(&mut self, index: usize, kind: &ConnectionKind, mut early: Vec<u8>) {
+    /// Hands a connection to the engine, unless replies to requests before are still unsent: who
+    /// does not read them has no use for more.
+    fn hand_over(&mut self, index: usize, taken: Taken) {
         self.timers.forget(index);
         let client = self.clients.remove(index);
         self.context.counters.connections.set(self.clients.len() as u64);
-        // A socket that cannot take its first 200 bytes is broken.
         if client.unsent.is_empty() {
             // Fails only if the system cannot watch the socket; dropping it tells the client.
-            let _ = self.context.local.open(client.stream, kind, &mut early);
+            let _ = self.context.local.open(client.stream, taken);
         }
     }
 
