@@ -27,6 +27,9 @@ async fn a_topic_is_heard_as_events() {
     let mut raw = Ws::raw(&server, "news.z%C3%BCrich").await;
     raw.send(r#"{"p":1}"#).await;
     raw.send("two\nlines").await;
+    // Heard back, so that what comes over another connection comes later.
+    raw.data().await;
+    raw.data().await;
     let binary = &["Content-Type: application/octet-stream"];
     http(&server, "POST /v1/topics/news.z%C3%BCrich", binary, b"\x00\xff").await;
     for (offset, name, data) in
@@ -319,7 +322,7 @@ async fn bytes_are_counted_by_transport_and_by_what_they_are() {
     several.named("subscribed").await;
     let mut raw = Ws::raw(&server, "ticks.AAPL").await;
     let bytes = async |transport: &str, direction: &str, part: &str| {
-        let labels = format!("direction=\"{direction}\",part=\"{part}\",transport=\"{transport}\"");
+        let labels = format!("transport=\"{transport}\",direction=\"{direction}\",part=\"{part}\"");
         metric(&server, &format!("fanfare_transport_bytes_total{{{labels}}}")).await
     };
     let told = bytes("sse", "out", "envelope").await;
