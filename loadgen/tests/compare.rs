@@ -11,9 +11,10 @@ const CLIENTS: u64 = 20;
 /// 20 clients for a while, polls each 200 ms.
 fn run(name: &str, duration: &str, more: &[&str]) -> Run {
     let server = Server::start(ServerConfig::default_for_tests()).expect("a broker");
-    let (url, pid) = (server.url(), std::process::id().to_string());
+    let (url, admin, pid) = (server.url(), server.admin_url(), std::process::id().to_string());
     let load = ["compare", "--clients", "20", "--duration", duration, "--warmup", "200ms"];
-    let rest = ["--rate", "20", "--interval", "200ms", "--url", &url, "--server-pid", &pid];
+    let rest = ["--rate", "20", "--interval", "200ms", "--url", &url, "--admin-url", &admin];
+    let rest = [&rest[..], &["--server-pid", &pid]].concat();
     let run = loadgen(name, &[&load[..], &rest, more].concat());
     assert_eq!((run.code, run.faults()), (Some(0), [0; 4]), "{}{}", run.stdout, run.stderr);
     run
@@ -30,6 +31,21 @@ fn number(value: &Value, path: &str) -> u64 {
 
 fn sum(parts: &Value) -> u64 {
     ["head", "framing", "envelope", "payload"].iter().map(|part| number(parts, part)).sum()
+}
+
+/// What the broker counted of a measurement is what its clients counted.
+fn server_agrees(run: &Value, transport: &str) {
+    let of = |part: &str| {
+        let name = format!(
+            "transport_bytes_total{{transport=\"{transport}\",direction=\"out\",part=\"{part}\"}}"
+        );
+        run["server_counts"][&name].as_f64().unwrap_or_default() as u64
+    };
+    let received = &run["whole"]["received"];
+    assert_eq!(of("payload"), number(received, "payload"), "{run}");
+    // Around messages they agree on both; a word such as `subscribed` may be either.
+    let around = number(received, "framing") + number(received, "envelope");
+    assert_eq!(of("framing") + of("envelope"), around, "{run}");
 }
 
 #[test]
@@ -65,6 +81,9 @@ fn every_transport_is_counted_byte_by_byte() {
         if matches!(way, "raw" | "sdk-json" | "sdk-msgpack") {
             assert_eq!(number(&running["received"], "framing"), 2 * messages, "{way}");
             assert_eq!(sum(&running["sent"]), 0, "{way}: a subscriber says nothing");
+        }
+        if matches!(way, "raw" | "sse") {
+            server_agrees(run, way);
         }
         if way == "raw" {
             assert_eq!(number(&running["received"], "envelope"), 0);

@@ -30,7 +30,7 @@ pub(crate) struct CompareArgs {
         value_name = "NAME,…",
         value_enum,
         value_delimiter = ',',
-        default_value = "transports,headers,quiet,use-cases,distance"
+        default_value = "transports,headers,quiet,use-cases,distance,pings"
     )]
     pub parts: Vec<Part>,
     /// From one poll of a client to the next

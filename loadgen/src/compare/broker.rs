@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 
 use crate::cli::ServerArgs;
+use crate::under_test::UnderTest;
 
 /// Its package and its program.
 const NAME: &str = "fanfare";
@@ -22,6 +23,26 @@ pub(super) fn found(args: &ServerArgs) -> Result<ServerArgs> {
         args.server = Some(beside(&own)?);
     }
     Ok(args)
+}
+
+/// The same broker afresh, with a short ping interval; `None` if this program does not start it, or
+/// its configuration is given.
+pub(super) fn pinging(args: &ServerArgs) -> Option<Result<UnderTest>> {
+    let given = args.server_args.as_deref().unwrap_or_default();
+    if args.server.is_none() || given.contains("--config") {
+        return None;
+    }
+    let file = std::env::temp_dir().join(format!("fanfare-loadgen-{}.toml", std::process::id()));
+    let start = || {
+        std::fs::write(&file, "[limits]\nping_interval = \"1s\"\n")
+            .with_context(|| format!("{} cannot be written", file.display()))?;
+        let server_args = format!("{given} --config {}", file.display());
+        let under_test =
+            UnderTest::from_args(&ServerArgs { server_args: Some(server_args), ..args.clone() });
+        std::fs::remove_file(&file)?;
+        under_test
+    };
+    Some(start())
 }
 
 fn beside(own: &Path) -> Result<PathBuf> {

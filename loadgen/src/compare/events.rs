@@ -49,6 +49,9 @@ impl Talk for Events {
             None if !event.data.is_empty() => notes.event(&event),
             _ => notes.other_event(&event),
         }
+        if event.values == 0 {
+            notes.ping(length, true);
+        }
         self.is_live |= is_new;
         Ok(if is_new { Heard::Live(length) } else { Heard::Part(length) })
     }

@@ -1,6 +1,6 @@
 //! The figures of one measurement, as results hold them.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,8 @@ pub(crate) enum Part {
     UseCases,
     /// Clients as far away as in the articles
     Distance,
+    /// A quiet topic of a broker that pings each second
+    Pings,
 }
 
 /// One measurement. Bytes are of all clients together.
@@ -55,6 +57,11 @@ pub(crate) struct Figures {
     pub opening: Meter,
     /// Bytes and packets while it was measured.
     pub running: Meter,
+    /// Bytes and packets from the first connection to the last, warm-up included.
+    pub whole: Meter,
+    /// What the server counted from before the first connection to behind the last; missing where
+    /// its metrics are not known.
+    pub server_counts: Option<BTreeMap<String, f64>>,
     /// `running` for each message that came for the first time.
     pub per_message: PerMessage,
     /// Bytes of HTTP heads for each poll, both ways; missing where there is none.
@@ -161,6 +168,8 @@ impl Figures {
             counts: tally.counts,
             opening: tally.opening,
             running: tally.running,
+            whole: tally.whole(),
+            server_counts: None,
             per_message: PerMessage::of(&tally.running, messages),
             head_bytes_per_poll: (tally.counts.polls > 0)
                 .then(|| heads / tally.counts.polls as f64),
@@ -188,8 +197,8 @@ pub(crate) struct Histograms {
     pub name: String,
     /// From publishing to arrival.
     pub latency: Latencies,
-    /// When it began, and how long it took.
-    pub span: (Duration, Duration),
+    /// How long it took.
+    pub seconds: f64,
 }
 
 fn name(part: Part, load: &Load<'_>) -> String {
@@ -198,6 +207,7 @@ fn name(part: Part, load: &Load<'_>) -> String {
         Part::Transports => way.to_owned(),
         Part::Headers => format!("{way}, headers {}", load.preset.name),
         Part::Quiet => format!("{way}, quiet"),
+        Part::Pings => format!("{way}, pings"),
         Part::UseCases => format!("{way}, {} clients", load.clients),
         Part::Distance => {
             format!("{way}, {} ms away, {}/s", load.one_way.as_millis(), load.rate)

@@ -28,10 +28,11 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::cli::CompareArgs;
+use crate::cli::{CompareArgs, ServerArgs};
 use crate::progress::Progress;
 use crate::report::{Document, Faults};
 use crate::rounds;
+use crate::server::CpuTime;
 use crate::under_test::UnderTest;
 
 pub(crate) use articles::{Articles, Pair, UseCase};
@@ -108,7 +109,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<bool> {
     let server = broker::found(&args.server)?;
     let ends = (&server, &args.generator);
     let document = rounds::collect(args.rounds, ends, plan.asked(), |label, progress| {
-        round(&plan, UnderTest::from_args(&server)?, label, progress)
+        round(&plan, &server, label, progress)
     })?;
     let flawless = document.faults.none();
     let articles = Articles::of(&document.median.runs);
@@ -128,51 +129,81 @@ impl Compared {
         text.push('\n');
         std::fs::write(path, text).with_context(unwritten)?;
         let rounds = self.document.rounds.iter().flat_map(|round| &round.histograms);
-        let named = rounds.map(|h| (h.name.as_str(), &h.latency, h.span.1));
+        let named =
+            rounds.map(|h| (h.name.as_str(), &h.latency, Duration::from_secs_f64(h.seconds)));
         crate::latency::write_log(&path.with_extension("hlog"), named)
     }
 }
 
-fn round(
-    plan: &Plan,
-    under_test: UnderTest,
-    label: &str,
-    progress: &mut Progress,
-) -> Result<Round> {
-    let stage = Stage {
-        target: under_test.target,
-        process: under_test.process,
-        topic: plan.args.topic.clone(),
-        payload_bytes: plan.args.payload.size,
-        threads: plan.args.generator.receivers,
-        drain_timeout: plan.args.generator.drain_timeout,
-    };
+fn round(plan: &Plan, server: &ServerArgs, label: &str, progress: &mut Progress) -> Result<Round> {
+    let mut under_test = UnderTest::from_args(server)?;
+    let stage = plan.stage(&under_test);
     progress.phase(format!("{label}: the topic's first messages"));
     stage.fill()?;
     let idle = stage.measure(&Load { clients: 0, ..plan.load(Way::Raw, &plan.main) }, 1)?;
-    let us_per_second =
-        |cpu: crate::server::CpuTime| cpu.run_ns as f64 / 1e3 / (idle.span.wall_ns as f64 / 1e9);
+    let us_per_second = |cpu: CpuTime| cpu.run_ns as f64 / 1e3 / (idle.span.wall_ns as f64 / 1e9);
     let idle_server_cpu_us_per_second = idle.span.server_cpu.map(us_per_second);
-    let (steps, mut runs, mut histograms) = (plan.steps(), Vec::new(), Vec::new());
-    let count = steps.len();
-    for (number, Step(part, load)) in (1_u8..).zip(steps) {
-        let title = load.way.title();
-        let (clients, headers) = (load.clients, &load.preset.name);
-        progress.phase(format!(
-            "{label}, {number} of {count}: {title}, {clients} clients, headers {headers}"
+
+    let (pings, steps): (Vec<_>, Vec<_>) =
+        plan.steps().into_iter().partition(|Step(part, _)| *part == Part::Pings);
+    let round = Round { idle_server_cpu_us_per_second, runs: Vec::new(), histograms: Vec::new() };
+    let count = steps.len() + pings.len();
+    let mut under_way = UnderWay { round, count, label, progress };
+    for step in &steps {
+        under_way.measure(&stage, &mut under_test, step)?;
+    }
+    drop(under_test);
+    if let Some(mut under_test) =
+        broker::pinging(server).filter(|_| !pings.is_empty()).transpose()?
+    {
+        let stage = plan.stage(&under_test);
+        stage.fill()?;
+        for step in &pings {
+            under_way.measure(&stage, &mut under_test, step)?;
+        }
+    }
+    Ok(under_way.round)
+}
+
+/// A round that is being made.
+struct UnderWay<'a> {
+    round: Round,
+    /// How many measurements it will have.
+    count: usize,
+    label: &'a str,
+    progress: &'a mut Progress,
+}
+
+impl UnderWay<'_> {
+    fn measure(
+        &mut self,
+        stage: &Stage,
+        under_test: &mut UnderTest,
+        Step(part, load): &Step<'_>,
+    ) -> Result<()> {
+        let number = self.round.runs.len() + 1;
+        let (title, clients, headers) = (load.way.title(), load.clients, &load.preset.name);
+        self.progress.phase(format!(
+            "{}, {number} of {}: {title}, {clients} clients, headers {headers}",
+            self.label, self.count
         ));
-        let started = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let before = under_test.counts()?;
+        // Stamps have room for 256 runs; neighbours differ, which is what matters.
         let found = stage
-            .measure(&load, number.wrapping_add(1))
+            .measure(load, (number % 250) as u8 + 2)
             .with_context(|| format!("{title}, {clients} clients"))?;
-        let figures = Figures::new(part, &load, &found);
-        let span = (started, Duration::from_secs_f64(found.seconds));
-        histograms.push(Histograms {
+        let mut figures = Figures::new(*part, load, &found);
+        let counted = before.zip(under_test.counts()?).map(|(before, after)| after.since(&before));
+        let is_of_transports =
+            |name: &str| name.starts_with("transport_") || name.starts_with("http_");
+        figures.server_counts = counted
+            .map(|counts| counts.into_iter().filter(|(name, _)| is_of_transports(name)).collect());
+        self.round.histograms.push(Histograms {
             name: figures.name.clone(),
             latency: found.tally.latency,
-            span,
+            seconds: found.seconds,
         });
-        runs.push(figures);
+        self.round.runs.push(figures);
+        Ok(())
     }
-    Ok(Round { idle_server_cpu_us_per_second, runs, histograms })
 }

@@ -8,10 +8,11 @@ use fanfare_protocol::TopicName;
 use super::Asked;
 use super::figures::Part;
 use super::headers::Preset;
-use super::stage::Load;
+use super::stage::{Load, Stage};
 use super::way::Way;
 use crate::cli::CompareArgs;
 use crate::stamp::MARK;
+use crate::under_test::UnderTest;
 
 /// All that is to be measured.
 #[derive(Debug)]
@@ -85,6 +86,19 @@ impl Plan {
         ways.iter().copied().filter(|way| self.ways.contains(way))
     }
 
+    /// Where its measurements take place.
+    #[must_use]
+    pub(super) fn stage(&self, under_test: &UnderTest) -> Stage {
+        Stage {
+            target: under_test.target,
+            process: under_test.process,
+            topic: self.args.topic.clone(),
+            payload_bytes: self.args.payload.size,
+            threads: self.args.generator.receivers,
+            drain_timeout: self.args.generator.drain_timeout,
+        }
+    }
+
     /// All measurements, in their order.
     #[must_use]
     pub(super) fn steps(&self) -> Vec<Step<'_>> {
@@ -104,6 +118,11 @@ impl Plan {
                 }
                 Part::UseCases => steps.extend(self.use_case_steps()),
                 Part::Distance => steps.extend(self.distance_steps()),
+                Part::Pings => {
+                    let ways = [Way::Sse, Way::Raw, Way::SdkJson, Way::SdkMsgpack];
+                    let load = |way| Step(*part, Load { rate: 0.1, ..self.load(way, &self.main) });
+                    steps.extend(self.of(&ways).map(load));
+                }
             }
         }
         steps
@@ -116,7 +135,7 @@ impl Plan {
     }
 
     fn header_steps(&self) -> Vec<Step<'_>> {
-        let ways = [Way::PollFresh, Way::PollKept, Way::Sse, Way::Raw];
+        let ways = [Way::PollFresh, Way::PollKept, Way::Raw];
         // Bytes of headers are the same each time: two polls of each client tell them.
         let duration = self.args.duration.unwrap_or_default().min(2 * self.args.interval);
         let of_preset = |preset| {

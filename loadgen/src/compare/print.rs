@@ -18,7 +18,9 @@ pub(super) fn print(compared: &Compared) {
         asked.interval_seconds,
         asked.headers
     );
-    for part in [Part::Transports, Part::Headers, Part::Quiet, Part::UseCases, Part::Distance] {
+    let parts =
+        [Part::Transports, Part::Headers, Part::Quiet, Part::UseCases, Part::Distance, Part::Pings];
+    for part in parts {
         print_part(part, &document.median);
     }
     if !compared.articles.use_cases.is_empty() {
@@ -43,6 +45,7 @@ fn print_part(part: Part, round: &Round) {
         Part::Quiet => "a publisher slower than the polls",
         Part::UseCases => "the articles' use cases",
         Part::Distance => "clients far away (emulated)",
+        Part::Pings => "a ping each second",
     };
     println!("\n{title}\n");
     print!("{}", table(&runs));

@@ -104,6 +104,14 @@ impl Notes<'_> {
         self.tally.meter()
     }
 
+    /// Counts a part of a sign of life and its answer; `first` if it is one by itself.
+    pub(super) fn ping(&mut self, bytes: usize, first: bool) {
+        if let Some(counts) = self.tally.counts() {
+            counts.pings += u64::from(first);
+            counts.ping_bytes += bytes as u64;
+        }
+    }
+
     /// Takes content that may hold messages: their payloads, and what stands around them.
     pub(super) fn content(&mut self, content: &[u8]) {
         let mut payloads = 0;

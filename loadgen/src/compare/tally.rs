@@ -66,6 +66,10 @@ pub(crate) struct Counts {
     pub not_modified: u64,
     /// Polls that began more than a tenth of the interval late.
     pub late: u64,
+    /// Signs of life of a server that has nothing to say.
+    pub pings: u64,
+    /// Bytes of these and of their answers, both ways; they are framing and envelope too.
+    pub ping_bytes: u64,
 }
 
 impl Tally {
@@ -120,9 +124,19 @@ impl Tally {
         self.first_fault.get_or_insert_with(|| fault.to_string());
     }
 
+    /// All that was counted, at whatever time.
+    #[must_use]
+    pub(super) fn whole(&self) -> Meter {
+        let mut whole = self.opening;
+        whole += self.aside;
+        whole += self.running;
+        whole
+    }
+
     /// Adds the counts of another crew.
     pub(super) fn add(&mut self, other: &Self) {
         self.opening += other.opening;
+        self.aside += other.aside;
         self.running += other.running;
         self.counts.add(other.counts);
         self.received += other.received;
@@ -145,5 +159,7 @@ impl Counts {
         self.polls += other.polls;
         self.not_modified += other.not_modified;
         self.late += other.late;
+        self.pings += other.pings;
+        self.ping_bytes += other.ping_bytes;
     }
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::articles::Articles;
 use super::figures::{Figures, Part};
+use super::meter::TCP_IP_BYTES;
 use super::way::Way;
 use crate::table::us;
 
@@ -30,6 +31,7 @@ pub(super) fn findings(runs: &[Figures], articles: &Articles) -> Vec<Finding> {
         kept(runs),
         not_modified(runs),
         long_polling(runs),
+        pings(runs),
         tls(runs),
         cpu(runs),
     ];
@@ -94,16 +96,19 @@ fn reduction(articles: &Articles) -> Option<Finding> {
         .filter(kept)
         .map(|r| format!("{} {:.0} bytes, {:.0}:1", r.headers, r.head_bytes_per_poll, r.ratio))
         .collect();
-    let most = articles.ratios.iter().map(|ratio| ratio.ratio).max_by(f64::total_cmp)?;
-    let holds = if most >= 500.0 { "partly" } else { "no" };
+    if ratios.is_empty() {
+        return None;
+    }
     Some(finding(
         "500:1, even 1000:1 less header traffic",
-        holds,
+        "partly",
         format!(
             "Headers of request and answer against framing, as the articles count, on connections \
-             that are kept: {}. The articles' own figures make {:.0}:1. It takes heads of 1,000 \
-             bytes for 500:1 and of 2,000 bytes for 1000:1, that is, large cookies; and it leaves \
-             the handshake out, which is paid once for each connection.",
+             that are kept: {}. The articles' own figures make {:.0}:1. 500:1 takes heads of 1,000 \
+             bytes and 1000:1 of 2,000: of 2,278 recorded exchanges of browsers 43 % and 10 % \
+             have these. It holds for messages of up to 125 bytes, for the raw stream, and where \
+             there is a message for each poll; and it leaves the handshake out, which is paid once \
+             for each connection.",
             ratios.join("; "),
             articles.published_ratio
         ),
@@ -258,6 +263,35 @@ fn long_polling(runs: &[Figures]) -> Option<Finding> {
             poll.interval_seconds.unwrap_or_default(),
             long.per_message.total,
             raw.per_message.total
+        ),
+    ))
+}
+
+/// The broker's own ping interval, in seconds.
+const PING_INTERVAL: f64 = 25.0;
+
+fn pings(runs: &[Figures]) -> Option<Finding> {
+    let ways = [Way::Sse, Way::Raw, Way::SdkJson, Way::SdkMsgpack];
+    let of_way = |way: Way| {
+        let run = of(runs, Part::Pings, way).filter(|run| run.counts.pings > 0)?;
+        let pings = run.counts.pings as f64;
+        let bytes = run.counts.ping_bytes as f64 / pings;
+        // A message takes one packet and its acknowledgement.
+        let packets = run.running.segments().saturating_sub(2 * run.counts.messages) as f64 / pings;
+        let each_hour = (bytes + packets * TCP_IP_BYTES as f64) * 3_600.0 / PING_INTERVAL / 1_024.0;
+        Some((format!("{} {bytes:.0} bytes in {packets:.1} packets", way.title()), each_hour))
+    };
+    let told: Vec<(String, f64)> = ways.into_iter().filter_map(of_way).collect();
+    let most = told.iter().map(|(_, each_hour)| *each_hour).max_by(f64::total_cmp)?;
+    let told: Vec<String> = told.into_iter().map(|(text, _)| text).collect();
+    Some(finding(
+        "keep-alive pings",
+        "left out",
+        format!(
+            "A ping and its answer take: {}. At the broker's {PING_INTERVAL} s that makes at most \
+             {most:.0} KiB an hour for each client, TCP/IP headers included (computed), in which \
+             the articles' poller has sent and received 3 MiB of headers.",
+            told.join(", ")
         ),
     ))
 }

@@ -7,6 +7,7 @@ use super::talk::{Fault, Heard, Notes, Setup, Talk};
 use crate::frame::{self, Sender};
 use crate::handshake::UpgradeRequest;
 use crate::opening::opcode;
+use crate::stamp::Stamp;
 
 /// How far it has come.
 #[derive(Debug, Default)]
@@ -54,6 +55,9 @@ impl Talk for WebSocket {
         match frame.opcode {
             frame::TEXT | frame::BINARY => {
                 notes.content(content);
+                if self.awaited == 0 && notes.setup.way.codec().is_some() && is_ping(content) {
+                    notes.ping(length, false);
+                }
                 if self.awaited > 0 && self.is_last_reply(content, notes.setup)? {
                     return Ok(Heard::Live(length));
                 }
@@ -64,8 +68,10 @@ impl Talk for WebSocket {
                 if opcode == frame::PING {
                     let start = out.len();
                     frame::write_masked(out, frame::PONG, content);
-                    notes.meter().sent.framing += (out.len() - start) as u64;
+                    let pong = out.len() - start;
+                    notes.meter().sent.framing += pong as u64;
                     notes.meter().records += 1;
+                    notes.ping(length + pong, true);
                 }
             }
         }
@@ -83,6 +89,12 @@ impl WebSocket {
         self.awaited -= 1;
         Ok(self.awaited == 0 && matches!(body, ReplyBody::Subscribe(_)))
     }
+}
+
+/// Whether this is the event `ping`, which has no stamp.
+fn is_ping(content: &[u8]) -> bool {
+    let mut start = content[..content.len().min(32)].windows(4);
+    start.any(|bytes| bytes == b"ping") && Stamp::find(content).is_none()
 }
 
 /// Appends the frame that opens the session and subscribes; the replies that it gets.

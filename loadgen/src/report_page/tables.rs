@@ -25,6 +25,7 @@ pub(super) fn of(comparison: &Comparison) -> Vec<Cells> {
         (Part::Quiet, "A quiet topic", "Most polls find nothing new."),
         (Part::UseCases, "The articles' use cases, as measured", "871 bytes of headers."),
         (Part::Distance, "Clients far away", "The distance is emulated by the clients."),
+        (Part::Pings, "Pings", "A ping each second and one message."),
     ];
     let of_part = parts.into_iter().filter_map(|(part, title, note)| {
         let lines = transports(comparison, part);
