@@ -8,6 +8,8 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto;
 use prometheus::{Registry, TextEncoder};
 
+use super::transports;
+use crate::http::Meter;
 use crate::server::AllCounters;
 
 /// All metrics of a node.
@@ -16,9 +18,10 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    pub(super) fn new(topics: Arc<TopicTable>, counters: AllCounters) -> prometheus::Result<Self> {
+    pub(super) fn new(topics: Arc<TopicTable>, meter: Meter) -> prometheus::Result<Self> {
         let registry = Registry::new();
-        registry.register(Box::new(NodeCollector { topics, counters }))?;
+        let counters = meter.shards.clone();
+        registry.register(Box::new(NodeCollector { topics, counters, meter }))?;
         #[cfg(target_os = "linux")]
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         Ok(Self { registry })
@@ -33,23 +36,21 @@ impl Metrics {
 struct NodeCollector {
     topics: Arc<TopicTable>,
     counters: AllCounters,
+    meter: Meter,
 }
 
 type Pick = fn(&ShardCounters) -> &SharedCounter;
 
 /// Counters: name, help, and which one it is.
 const COUNTERS: &[(&str, &str, Pick)] = &[
-    ("connections_opened_total", "WebSocket connections opened.", |c| &c.connections_opened),
+    ("connections_opened_total", "Connections opened: WebSockets and event streams.", |c| {
+        &c.connections_opened
+    }),
     ("messages_in_total", "Messages published.", |c| &c.messages_in),
     ("message_in_bytes_total", "Payload bytes of messages published.", |c| &c.message_in_bytes),
-    ("messages_out_total", "Messages handed to subscribers' sockets or outboxes.", |c| {
-        &c.messages_out
-    }),
-    ("out_bytes_total", "Bytes written to WebSocket connections, framing included.", |c| {
-        &c.bytes_out
-    }),
-    ("in_bytes_total", "Bytes read from WebSocket connections, framing included.", |c| &c.bytes_in),
-    ("writes_total", "Write calls to sockets of WebSocket connections.", |c| &c.writes),
+    ("out_bytes_total", "Bytes written to connections, framing included.", |c| &c.bytes_out),
+    ("in_bytes_total", "Bytes read from connections, framing included.", |c| &c.bytes_in),
+    ("writes_total", "Write calls to sockets of connections.", |c| &c.writes),
     (
         "messages_recovered_total",
         "Messages that connections which were behind, or had come back, got from the rings.",
@@ -72,7 +73,7 @@ const COUNTERS: &[(&str, &str, Pick)] = &[
 
 /// Gauges: name, help, and which one it is.
 const GAUGES: &[(&str, &str, Pick)] = &[
-    ("connections", "WebSocket connections open now.", |c| &c.connections),
+    ("connections", "WebSockets and event streams open now.", |c| &c.connections),
     ("subscriptions", "Subscriptions held now.", |c| &c.subscriptions),
     (
         "outbox_bytes",
@@ -113,8 +114,19 @@ impl Collector for NodeCollector {
         for (name, help, pick) in GAUGES {
             families.push(gauge_family(name, help, sum(*pick) as f64));
         }
+        let messages_out = all.iter().map(|c| c.messages_out()).fold(0, u64::wrapping_add);
+        families.push(family(
+            "messages_out_total",
+            "Messages handed to subscribers' sockets or outboxes.",
+            proto::MetricType::COUNTER,
+            [counter(messages_out)],
+        ));
         families.push(self.closes(&all));
         families.extend(self.table());
+        families.extend(transports::families(&self.meter.totals()));
+        let connections = self.meter.http_connections();
+        let help = "Connections that speak HTTP now, waiting and idle ones included.";
+        families.push(gauge_family("http_connections", help, connections as f64));
         families.extend(shards(&all[..self.topics.mailboxes().len()]));
         families.extend(histograms(&all));
         families
@@ -131,8 +143,8 @@ impl NodeCollector {
             }
         }
         let metrics = codes.into_iter().map(|(code, n)| labelled(counter(n), "code", code));
-        let help = "WebSocket connections ended, by close code; `other` is a code of the peer's \
-                    own or a connection lost without one.";
+        let help = "Connections ended, by close code; `other` is a code of the peer's own or a \
+                    connection lost without one.";
         family("connections_closed_total", help, proto::MetricType::COUNTER, metrics)
     }
 
@@ -194,7 +206,7 @@ fn build_info() -> proto::MetricFamily {
     family("build_info", "The broker's version.", proto::MetricType::GAUGE, [metric])
 }
 
-fn family(
+pub(super) fn family(
     name: &str,
     help: &str,
     kind: proto::MetricType,
@@ -212,7 +224,7 @@ fn gauge_family(name: &str, help: &str, value: f64) -> proto::MetricFamily {
     family(name, help, proto::MetricType::GAUGE, [gauge(value)])
 }
 
-fn counter(value: u64) -> proto::Metric {
+pub(super) fn counter(value: u64) -> proto::Metric {
     counter_f64(value as f64)
 }
 
@@ -232,11 +244,14 @@ fn gauge(value: f64) -> proto::Metric {
     metric
 }
 
-fn labelled(mut metric: proto::Metric, name: &str, value: &str) -> proto::Metric {
+/// The metric with one more label.
+pub(super) fn labelled(mut metric: proto::Metric, name: &str, value: &str) -> proto::Metric {
     let mut label = proto::LabelPair::default();
     label.set_name(name.to_owned());
     label.set_value(value.to_owned());
-    metric.set_label(vec![label]);
+    let mut labels = metric.take_label();
+    labels.push(label);
+    metric.set_label(labels);
     metric
 }
 

@@ -9,9 +9,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use fanfare_engine::{
-    ConnectionKind, Limits, Mailbox, Now, Shard, Socket, StreamOptions, TopicTable,
+    ConnectionKind, EventSource, Limits, Mailbox, Now, Shard, Socket, StreamOptions, TopicTable,
 };
-use fanfare_protocol::{Codec, TopicName};
+use fanfare_protocol::{Codec, Filter, TopicName};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Debug, Default)]
@@ -55,11 +55,14 @@ impl Socket for Client {
 fuzz_target!(|input: &[u8]| {
     let Some((&mode, stream)) = input.split_first() else { return };
     let topic = TopicName::new("t").expect("a name");
-    let kind = match mode % 3 {
+    let kind = match mode % 5 {
         0 => raw(&topic),
         1 => ConnectionKind::Sdk(Codec::Json),
-        _ => ConnectionKind::Sdk(Codec::MsgPack),
+        2 => ConnectionKind::Sdk(Codec::MsgPack),
+        3 => events(&topic),
+        _ => several(&topic),
     };
+    let is_events = mode % 5 > 2;
     let mut limits = Limits { message_bytes_max: 4_096, ..Limits::default() };
     let namespace = limits.namespaces.default_mut();
     (namespace.history_messages, namespace.presence) = (2, true);
@@ -80,7 +83,10 @@ fuzz_target!(|input: &[u8]| {
         shard.drain_mailbox(usize::MAX, now);
         while shard.flush(8, now) {}
     }
-    check_frames(&hostile.0.borrow().output);
+    match is_events {
+        true => check_events(&hostile.0.borrow().output),
+        false => check_frames(&hostile.0.borrow().output),
+    }
     check_frames(&bystander.0.borrow().output);
     hostile.0.borrow_mut().is_lost = true;
     while shard.connection_count() > 1 {
@@ -104,6 +110,27 @@ fn check_frames(mut bytes: &[u8]) {
         bytes = &rest[len..];
     }
     assert!(bytes.is_empty());
+}
+
+/// What a reader of events got must be whole events.
+fn check_events(bytes: &[u8]) {
+    let text = std::str::from_utf8(bytes).expect("UTF-8");
+    assert!(text.starts_with("retry: 1000\n") && text.ends_with("\n\n"), "{text:?}");
+    let fields = ["event: ", "id: ", "data: ", "retry: "];
+    for line in text.lines().filter(|line| !line.is_empty() && *line != ":") {
+        assert!(fields.iter().any(|field| line.starts_with(field)), "{line:?}");
+    }
+}
+
+fn events(topic: &TopicName) -> ConnectionKind {
+    let options = StreamOptions::default();
+    ConnectionKind::TopicEvents { topic: topic.clone(), since: None, options }
+}
+
+fn several(topic: &TopicName) -> ConnectionKind {
+    let filters = [Filter::Topic(topic.clone()), Filter::new(">").expect("a pattern")];
+    let sources = filters.map(|filter| EventSource { filter, since: None }).to_vec();
+    ConnectionKind::Events { sources, options: StreamOptions::default() }
 }
 
 /// The raw stream of a topic.

@@ -2,7 +2,7 @@
 
 use super::connection::{Connection, PatternSubscription, Subscription};
 use super::subscribers::LocalTopic;
-use super::tier::{Lists, Tier};
+use super::tier::{ListPlace, Lists, Tier};
 use super::{Key, Shard, Socket};
 use crate::topics::WireForm;
 
@@ -10,8 +10,8 @@ impl<S: Socket> Shard<S> {
     /// Panics unless gauges, lists and connections agree.
     pub(crate) fn audit(&self) {
         self.audit_gauges();
-        for (key, connection) in &self.connections {
-            self.audit_connection(Key(key as u32), connection);
+        for (key, connection) in self.connections.iter() {
+            self.audit_connection(key, connection);
         }
         self.locals.audit();
         let (mut by_name, mut behind) = (0, 0);
@@ -100,7 +100,7 @@ impl<S: Socket> Shard<S> {
 }
 
 /// The subscriber at this place in the lists.
-fn at(lists: &Lists, tier: Tier, form: WireForm, position: u32) -> Option<Key> {
+fn at(lists: &Lists, tier: Tier, form: WireForm, position: ListPlace) -> Option<Key> {
     let (_, keys) = lists.of(tier).find(|(listed, _)| *listed == form)?;
-    keys.get(position as usize).copied()
+    keys.get(position.index()).copied()
 }

@@ -14,7 +14,7 @@ use crate::fault::{Fault, planted};
 use crate::outbox::{Outbox, Renewals};
 use crate::sdk_frame::sdk_frame;
 use crate::time::Now;
-use crate::topics::{CatchUp, Topic, WireForm};
+use crate::topics::{CatchUp, FrameParts, Topic, WireForm};
 
 /// What came of catching up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,13 +39,13 @@ struct Newest {
 impl<S: Socket> Shard<S> {
     /// Gives a connection a part of what it is owed. To be called when its outbox is empty.
     pub(super) fn catch_up(&mut self, key: Key, now: Now) -> CaughtUp {
-        if self.connections.get(key.0 as usize).is_none_or(|c| c.behind().is_none()) {
+        if self.connections.get(key).is_none_or(|c| c.behind().is_none()) {
             return CaughtUp::Done;
         }
         // Marked messages of topics that are behind are in the rings too; drop the marks first,
         // or they would come twice.
         self.stage_pending(key, now);
-        while let Some(connection) = self.connections.get_mut(key.0 as usize) {
+        while let Some(connection) = self.connections.get_mut(key) {
             if connection.phase == Phase::Closing
                 || connection.outbox_bytes() >= self.marks.high_bytes
             {
@@ -60,47 +60,61 @@ impl<S: Socket> Shard<S> {
             };
             if mode == Mode::Latest {
                 self.turn_back(key, local);
-                let is_empty = self.connections[key.0 as usize].outbox().is_none();
+                let is_empty = self.connections[key].outbox().is_none();
                 return if is_empty { self.write_newest(key, now) } else { CaughtUp::Partly };
             }
             let bytes_max = self.marks.high_bytes;
             let step = self.topics.catch_up(&topic, self.index, mode, after, bytes_max);
-            self.queue_missed(key, local, &topic, &step, now);
+            self.queue_missed(key, local, &topic, step, now);
         }
-        let waits = self.connections.get(key.0 as usize).is_some_and(|c| c.outbox().is_some());
+        let waits = self.connections.get(key).is_some_and(|c| c.outbox().is_some());
         if waits { CaughtUp::Partly } else { CaughtUp::Done }
     }
 
     /// The topic at `local` and the mode in which a connection gets it.
     fn owed(&self, key: Key, local: u32) -> Option<(Arc<Topic>, Mode)> {
         let local_topic = self.locals.get(local)?;
-        let connection = self.connections.get(key.0 as usize)?;
+        let connection = self.connections.get(key)?;
         let (_, terms) = connection.through(local, &local_topic.patterns)?;
         Some((local_topic.topic.clone(), terms.mode))
     }
 
     fn turn_back(&mut self, key: Key, local: u32) {
-        let connection = self.connections.get_mut(key.0 as usize);
+        let connection = self.connections.get_mut(key);
         if let Some(behind) = connection.and_then(|connection| connection.behind_mut()) {
             behind.turn_back(local);
         }
     }
 
     /// Queues what a subscription of mode `all` has missed.
-    fn queue_missed(&mut self, key: Key, local: u32, topic: &Arc<Topic>, step: &CatchUp, now: Now) {
+    fn queue_missed(
+        &mut self,
+        key: Key,
+        local: u32,
+        topic: &Arc<Topic>,
+        mut step: CatchUp,
+        now: Now,
+    ) {
         if let Some((from, to)) = step.missed.filter(|_| !planted(Fault::HideGap)) {
             self.tell_gap(key, topic, from, to, now);
         }
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.phase == Phase::Closing {
             return;
         }
+        let mut queued = 0;
         for message in &step.messages {
+            // The step is bounded by payloads; of short ones the frames may be far longer.
+            if queued > 0 && connection.outbox_bytes() >= self.marks.high_bytes {
+                break;
+            }
             let frame = message.frame(connection.form).clone();
             let queue = |outbox: &mut Outbox| outbox.push(frame, now.ms());
             connection.change_outbox(&self.marks, &self.counters, queue);
+            queued += 1;
         }
-        self.note_served(key, local, step, now);
+        step.cut(queued);
+        self.note_served(key, local, &step, now);
     }
 
     /// Writes the newest message of the topics that are owed in mode `latest`, and only what the
@@ -108,7 +122,7 @@ impl<S: Socket> Shard<S> {
     /// is sent.
     fn write_newest(&mut self, key: Key, now: Now) -> CaughtUp {
         let batch = self.newest(key);
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else {
+        let Some(connection) = self.connections.get_mut(key) else {
             return CaughtUp::Lost;
         };
         let written = write_frames(&mut connection.socket, &batch);
@@ -135,7 +149,7 @@ impl<S: Socket> Shard<S> {
                 self.turn_back(key, local);
                 break;
             }
-            let Some(connection) = self.connections.get_mut(key.0 as usize) else { break };
+            let Some(connection) = self.connections.get_mut(key) else { break };
             if left < frame.len() {
                 let queue = |outbox: &mut Outbox| outbox.push_rest(&frame, left, now.ms());
                 connection.change_outbox(&self.marks, &self.counters, queue);
@@ -152,7 +166,7 @@ impl<S: Socket> Shard<S> {
     fn newest(&mut self, key: Key) -> SmallVec<[Newest; SLICES_MAX]> {
         let mut batch: SmallVec<[Newest; SLICES_MAX]> = SmallVec::new();
         while batch.len() < SLICES_MAX
-            && let Some(connection) = self.connections.get_mut(key.0 as usize)
+            && let Some(connection) = self.connections.get_mut(key)
             && let Some((local, after)) = connection.behind_mut().and_then(Behind::next)
         {
             let form = connection.form;
@@ -171,7 +185,11 @@ impl<S: Socket> Shard<S> {
 
     /// Notes that a connection has, or has queued, what `step` holds.
     fn note_served(&mut self, key: Key, local: u32, step: &CatchUp, now: Now) {
-        self.counters.messages_out.add(step.messages.len() as u64);
+        if let Some(form) = self.form(key) {
+            let mut parts = FrameParts::default();
+            step.messages.iter().for_each(|message| parts.add(FrameParts::of(message, form)));
+            self.counters.of(form).count_messages(step.messages.len(), parts);
+        }
         self.counters.messages_recovered.add(step.messages.len() as u64);
         if !step.is_complete {
             return self.fall_behind(key, local, step.up_to, now);
@@ -190,13 +208,13 @@ impl<S: Socket> Shard<S> {
     /// owed by now: a reader of mode `latest` that goes on gets nothing older than its socket held.
     /// In their place, because pings behind them tell how far the connection has come.
     pub(super) fn renew_waiting(&mut self, key: Key, now: Now) {
-        if self.connections.get(key.0 as usize).is_none_or(|c| c.behind().is_none()) {
+        if self.connections.get(key).is_none_or(|c| c.behind().is_none()) {
             return;
         }
         // As in a catch-up.
         self.stage_pending(key, now);
         let (mut newest, steps) = self.renewals(key);
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
         if newest.is_empty() || connection.phase == Phase::Closing {
             return;
         }
@@ -215,7 +233,7 @@ impl<S: Socket> Shard<S> {
     /// waits and is not begun. Where the newest is not kept, what waits is the newest there is.
     fn renewals(&self, key: Key) -> (Renewals, Vec<(u32, CatchUp)>) {
         let (mut newest, mut steps) = (Renewals::new(), Vec::new());
-        let Some(connection) = self.connections.get(key.0 as usize) else {
+        let Some(connection) = self.connections.get(key) else {
             return (newest, steps);
         };
         let topics = connection.outbox().into_iter().flat_map(Outbox::replaceable_topics);
@@ -234,7 +252,7 @@ impl<S: Socket> Shard<S> {
 
     /// Counts what a subscription of mode `latest` was spared.
     fn count_merged(&mut self, key: Key, local: u32, step: &CatchUp) {
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
         let Some(after) = connection.behind().and_then(|behind| behind.get(local)) else { return };
         let merged = (step.up_to - after).saturating_sub(step.messages.len() as u64);
         if merged > 0 {
@@ -248,7 +266,7 @@ impl<S: Socket> Shard<S> {
     fn tell_gap(&mut self, key: Key, topic: &Topic, from: u64, to: u64, now: Now) {
         self.counters.gaps.add(1);
         self.counters.gap_messages.add(to - from + 1);
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
         connection.extras_mut().lost += to - from + 1;
         let gap =
             Gap { topic: topic.name().to_string(), epoch: topic.epoch().to_string(), from, to };
@@ -260,6 +278,8 @@ impl<S: Socket> Shard<S> {
             WireForm::Sdk(codec) => sdk_frame(codec, 96, |out| Event::Gap(gap).encode(codec, out)),
             form @ (WireForm::TopicEvents | WireForm::Events) => super::events::gap(form, &gap),
         };
+        let parts = FrameParts::of_other(connection.form, frame.len());
+        self.counters.of(connection.form).count_other(parts);
         let queue = |outbox: &mut Outbox| outbox.push(frame, now.ms());
         connection.change_outbox(&self.marks, &self.counters, queue);
     }

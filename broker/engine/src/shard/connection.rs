@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::behind::Behind;
 use super::fanout::{OutgoingFrame, Pending};
 use super::marks::Marks;
-use super::tier::Tier;
+use super::tier::{ListPlace, Tier};
 use crate::counters::ShardCounters;
 use crate::fault::{Fault, planted};
 use crate::outbox::Outbox;
@@ -110,7 +110,7 @@ pub(super) struct Subscription {
     pub(super) local: u32,
     /// The connection's place in the topic's list; `None` while the connection is behind on the
     /// topic: then no message is given to it, so that being behind costs a publish nothing.
-    pub(super) position: Option<u32>,
+    pub(super) position: Option<ListPlace>,
     pub(super) terms: Terms,
     /// Whether it is told who comes and goes.
     pub(super) listens: bool,
@@ -120,7 +120,7 @@ pub(super) struct Subscription {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PatternSubscription {
     pub(super) pattern: u32,
-    pub(super) position: u32,
+    pub(super) position: ListPlace,
     pub(super) terms: Terms,
 }
 
@@ -274,8 +274,13 @@ impl<S> Connection<S> {
         if let Some(at) = self.subscription(local) {
             return Some((Through::Name, self.subscriptions[at].terms));
         }
-        let one = self.patterns().iter().find(|one| patterns.contains(&one.pattern))?;
+        let one = self.oldest_of(patterns)?;
         Some((Through::Pattern(one.pattern), one.terms))
+    }
+
+    /// The oldest subscription by one of these patterns.
+    pub(super) fn oldest_of(&self, patterns: &[u32]) -> Option<&PatternSubscription> {
+        self.patterns().iter().find(|one| patterns.contains(&one.pattern))
     }
 
     /// What to do with a frame for this connection, whose socket takes nothing now. `terms`: those

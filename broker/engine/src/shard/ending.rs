@@ -11,14 +11,14 @@ use crate::fault::{Fault, planted};
 use crate::outbox::Outbox;
 use crate::sdk_frame::sdk_frame;
 use crate::time::Now;
-use crate::topics::WireForm;
+use crate::topics::{FrameParts, WireForm};
 use crate::ws::{DecodeError, close_frame};
 
 impl<S: Socket> Shard<S> {
     /// Closes every connection, as a broker that restarts. SDK clients are told to come back
     /// spread over `window_ms`.
     pub fn shut_down(&mut self, window_ms: u64, now: Now) {
-        let keys: Vec<Key> = self.connections.iter().map(|(key, _)| Key(key as u32)).collect();
+        let keys: Vec<Key> = self.connections.iter().map(|(key, _)| key).collect();
         let drain = Event::Drain(Drain { window_ms });
         let reason = "the broker restarts; come back";
         let mut returns = self.spread_returns(window_ms);
@@ -72,13 +72,16 @@ impl<S: Socket> Shard<S> {
             // What was published before the end, by this connection too, comes before the end.
             self.drain_mailbox(usize::MAX, now);
             self.stage_pending(key, now);
+            self.send_all_held(key, now);
         }
         self.leave_all(key);
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.phase == Phase::Closing {
             return;
         }
         connection.phase = Phase::Closing;
+        let parts = FrameParts::of_other(connection.form, last.len());
+        self.counters.of(connection.form).count_other(parts);
         connection.pending = Pending::default();
         let decoder = std::mem::take(&mut connection.decoder);
         self.counters.unfinished_bytes.sub(decoder.buffered_bytes() as u64);
@@ -96,7 +99,7 @@ impl<S: Socket> Shard<S> {
     /// The peer is gone, or done after a close.
     pub(super) fn end(&mut self, key: Key) -> ReadOutcome {
         self.leave_all(key);
-        if let Some(mut connection) = self.connections.try_remove(key.0 as usize) {
+        if let Some(mut connection) = self.connections.remove(key) {
             connection.change_outbox(&self.marks, &self.counters, |outbox| {
                 if !planted(Fault::LeakOutboxBytes) {
                     *outbox = Outbox::default();

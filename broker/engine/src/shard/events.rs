@@ -4,14 +4,16 @@
 //! becomes of what its client says.
 
 use bytes::Bytes;
-use fanfare_protocol::{CloseCode, Filter, Gap, Position, StreamEvent, Subscribed, TopicName};
+use fanfare_protocol::{
+    CloseCode, Filter, Gap, Mode, Position, StreamEvent, Subscribed, TopicName,
+};
 
-use super::connection::{Connection, EventSource, Phase, Place, StreamOptions};
+use super::connection::{Connection, EventSource, Phase, Place, StreamOptions, Terms};
 use super::subscriptions::Wishes;
 use super::{Key, Shard, Socket};
 use crate::event_frame::event_frame;
 use crate::time::Now;
-use crate::topics::{JoinError, WireForm};
+use crate::topics::{FrameParts, JoinError, WireForm};
 
 /// How often a stream of several topics is told its place while it moves: what a client that comes
 /// back gets twice is no more than came in this time.
@@ -64,7 +66,7 @@ impl<S: Socket> Shard<S> {
             }
         }
         self.update_places(key);
-        let Some(connection) = self.connections.get(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get(key) else { return };
         if connection.phase == Phase::Closing {
             return;
         }
@@ -105,7 +107,7 @@ impl<S: Socket> Shard<S> {
                 StreamEvent::PatternSubscribed { pattern, subscribed }.encode(&mut told);
             }
         }
-        if let Some(connection) = self.connections.get_mut(key.0 as usize) {
+        if let Some(connection) = self.connections.get_mut(key) {
             connection.extras_mut().places.push(place);
         }
         self.send(key, told.into(), now);
@@ -123,7 +125,7 @@ impl<S: Socket> Shard<S> {
         let share = 2 * self.places.len() as u64 * call_interval_ms / PLACE_INTERVAL_MS;
         for _ in 0..share.max(FEWEST) {
             let Some((key, serial)) = self.places.pop_due(now.ms()) else { return };
-            let Some(connection) = self.connections.get(key.0 as usize) else { continue };
+            let Some(connection) = self.connections.get(key) else { continue };
             if connection.serial != serial || connection.phase == Phase::Closing {
                 continue;
             }
@@ -141,7 +143,7 @@ impl<S: Socket> Shard<S> {
         if !self.update_places(key) {
             return;
         }
-        let Some(connection) = self.connections.get(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get(key) else { return };
         let event = self.place_event(connection);
         self.send(key, event, now);
         self.flush_outbox(key, now);
@@ -150,7 +152,7 @@ impl<S: Socket> Shard<S> {
     /// Notes how far a stream has come: never further than it was sent, or passed over for newer
     /// messages. Whether that has changed.
     pub(super) fn update_places(&mut self, key: Key) -> bool {
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return false };
+        let Some(connection) = self.connections.get_mut(key) else { return false };
         if connection.form != WireForm::Events {
             return false;
         }
@@ -162,9 +164,13 @@ impl<S: Socket> Shard<S> {
             else {
                 continue;
             };
-            let tier = connection.subscriptions[at].terms.tier;
-            let owed_after = connection.behind().and_then(|behind| behind.get(*local));
-            let reached = owed_after.unwrap_or_else(|| topic.served(key, tier).max(*began_at));
+            let Terms { mode, tier, .. } = connection.subscriptions[at].terms;
+            let reached = match connection.behind().and_then(|behind| behind.get(*local)) {
+                // What it is owed stands for all that it was not sent: told once it has caught up.
+                Some(_) if mode == Mode::Latest => continue,
+                Some(after) => after,
+                None => topic.served(key, tier).max(*began_at),
+            };
             has_moved |= reached > *offset;
             *offset = reached.max(*offset);
         }
@@ -188,7 +194,9 @@ impl<S: Socket> Shard<S> {
     /// it ends the stream.
     pub(super) fn ignore_input(&mut self, key: Key, bytes: usize, now: Now) {
         let most = self.limits.message_bytes_max;
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let parts = FrameParts { envelope: bytes as u64, ..FrameParts::default() };
+        self.counters.of(connection.form).count_incoming(parts);
         if connection.idle_input.add(bytes as u32, now) as usize > most {
             let reason = format!("over {most} bytes in one second on a stream that is only read");
             self.close(key, CloseCode::POLICY_VIOLATION, &reason, now);

@@ -10,10 +10,12 @@ mod audit;
 mod behind;
 mod catch_up;
 mod connection;
+mod connections;
 mod deadlines;
 mod ending;
 mod events;
 mod fanout;
+mod hand_over;
 mod marks;
 mod queries;
 mod report;
@@ -32,16 +34,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fanfare_protocol::{CloseCode, Codec, Event, Payload, PayloadKind, Ping, StreamEvent};
-use slab::Slab;
 
 use connection::{Connection, Phase};
 pub use connection::{ConnectionKind, EventSource, StreamOptions};
+use connections::Connections;
 use deadlines::DeadlineQueue;
 use fanout::Fanout;
 use marks::Marks;
 pub(crate) use marks::OutboxTotals;
 pub use report::{ConnectionReport, ConnectionState};
 use subscribers::LocalTopics;
+use subscriptions::Wishes;
 use tier::TierQueue;
 use waiters::Waiters;
 pub use waiters::{WaitError, WaiterKey};
@@ -52,7 +55,7 @@ use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 use crate::sdk_frame::sdk_frame;
 use crate::time::Now;
-use crate::topics::{TopicTable, WireForm};
+use crate::topics::{FrameParts, TopicTable, WireForm};
 use crate::ws::{Incoming, close_frame, ping_frame, pong_frame};
 
 /// A connection's place in its shard. Used again after the connection is gone.
@@ -101,7 +104,7 @@ pub struct Shard<S> {
     limits: Arc<Limits>,
     topics: Arc<TopicTable>,
     counters: Arc<ShardCounters>,
-    connections: Slab<Connection<S>>,
+    connections: Connections<S>,
     locals: LocalTopics,
     fanout: Fanout,
     writer: write::Writer,
@@ -111,6 +114,8 @@ pub struct Shard<S> {
     next_serial: u32,
     /// Whether the connection being read has published.
     has_published: bool,
+    /// Bytes of payload that connections here have published.
+    published_bytes: u64,
     ping_frames: [Bytes; WireForm::ALL.len()],
     connects: DeadlineQueue,
     pings: DeadlineQueue,
@@ -134,7 +139,7 @@ impl<S: Socket> Shard<S> {
             node,
             topics,
             counters: Arc::default(),
-            connections: Slab::new(),
+            connections: Connections::default(),
             locals: LocalTopics::default(),
             fanout: Fanout::default(),
             writer: write::Writer::default(),
@@ -143,6 +148,7 @@ impl<S: Socket> Shard<S> {
             waiters: Waiters::default(),
             next_serial: 0,
             has_published: false,
+            published_bytes: 0,
             ping_frames: WireForm::ALL.map(ping_frames),
             connects: DeadlineQueue::new(limits.handshake_timeout_ms),
             pings: DeadlineQueue::new(limits.ping_interval_ms),
@@ -176,18 +182,31 @@ impl<S: Socket> Shard<S> {
     /// The socket of a connection.
     #[must_use]
     pub fn socket_mut(&mut self, key: Key) -> Option<&mut S> {
-        self.connections.get_mut(key.0 as usize).map(|connection| &mut connection.socket)
+        self.connections.get_mut(key).map(|connection| &mut connection.socket)
     }
 
     /// Bytes accepted for a connection and not handed to the network, kernel included.
     #[must_use]
     pub fn buffered_amount(&self, key: Key) -> Option<usize> {
-        let connection = self.connections.get(key.0 as usize)?;
+        let connection = self.connections.get(key)?;
         Some(connection.outbox_bytes() + connection.socket.unsent_bytes())
     }
 
-    /// Takes over a connection whose handshake is done.
+    /// Takes over a connection whose request is answered.
     pub fn open(&mut self, socket: S, kind: &ConnectionKind, now: Now) -> Key {
+        self.open_with(socket, kind, &[], now)
+    }
+
+    /// Takes over a connection and answers its request with `head`, before anything else is
+    /// written. A raw stream is subscribed by then, so that whoever has read the answer hears
+    /// what is published from there on.
+    pub fn open_with(
+        &mut self,
+        socket: S,
+        kind: &ConnectionKind,
+        head: &[u8],
+        now: Now,
+    ) -> Key {
         let (form, phase) = match kind {
             ConnectionKind::Raw { .. } => (WireForm::Raw, Phase::Open),
             ConnectionKind::Sdk(codec) => (WireForm::Sdk(*codec), Phase::AwaitingConnect),
@@ -197,14 +216,18 @@ impl<S: Socket> Shard<S> {
         self.next_serial = self.next_serial.wrapping_add(1);
         let serial = self.next_serial;
         let connection = Connection::new(socket, form, phase, serial, now.ms());
-        let key = Key(self.connections.insert(connection) as u32);
+        let key = self.connections.insert(connection);
         self.counters.connections.add(1);
         self.counters.connections_opened.add(1);
         self.pings.push(key, serial, now.ms());
+        if !matches!(kind, ConnectionKind::Raw { .. }) && !self.write_head(key, head) {
+            return key;
+        }
         match kind {
             ConnectionKind::Sdk(_) => self.connects.push(key, serial, now.ms()),
             ConnectionKind::Raw { topic, since, options } => {
-                self.open_raw(key, topic, since.as_ref(), *options, now);
+                let wishes = Wishes { since: since.as_ref(), options: *options, listens: false };
+                self.open_raw(key, topic, wishes, head, now);
             }
             ConnectionKind::TopicEvents { topic, since, options } => {
                 self.open_topic_events(key, topic, since.as_ref(), *options, now);
@@ -214,6 +237,17 @@ impl<S: Socket> Shard<S> {
             }
         }
         key
+    }
+
+    /// Answers the request of a connection. `false`: a socket that cannot take its first few
+    /// hundred bytes is broken, and its connection has ended.
+    fn write_head(&mut self, key: Key, head: &[u8]) -> bool {
+        let Some(connection) = self.connections.get_mut(key) else { return false };
+        if head.is_empty() || connection.socket.write(head).is_ok_and(|n| n == head.len()) {
+            return true;
+        }
+        self.end(key);
+        false
     }
 
     /// Reads what has come for a connection. `to_end`: go on until the socket would block, which
@@ -227,7 +261,7 @@ impl<S: Socket> Shard<S> {
     ) -> ReadOutcome {
         self.has_published = false;
         for _ in 0..READS_PER_TURN {
-            let Some(connection) = self.connections.get_mut(key.0 as usize) else {
+            let Some(connection) = self.connections.get_mut(key) else {
                 return ReadOutcome::Gone;
             };
             match connection.socket.read(scratch) {
@@ -254,7 +288,7 @@ impl<S: Socket> Shard<S> {
 
     /// Handles bytes that were read elsewhere, such as those behind a handshake.
     pub fn handle_bytes(&mut self, key: Key, bytes: &mut [u8], now: Now) {
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
         connection.heard_ms = now.ms();
         if connection.phase == Phase::Closing {
             return;
@@ -286,7 +320,7 @@ impl<S: Socket> Shard<S> {
     /// Whether a connection waits for [`Self::handle_writable`].
     #[must_use]
     pub fn is_waiting(&self, key: Key) -> bool {
-        self.connections.get(key.0 as usize).is_some_and(Connection::is_waiting)
+        self.connections.get(key).is_some_and(Connection::is_waiting)
     }
 
     /// The shard's mailbox.
@@ -302,20 +336,32 @@ impl<S: Socket> Shard<S> {
     }
 
     fn form(&self, key: Key) -> Option<WireForm> {
-        self.connections.get(key.0 as usize).map(|connection| connection.form)
+        self.connections.get(key).map(|connection| connection.form)
     }
 
     fn is_live(&self, key: Key) -> bool {
-        self.connections.get(key.0 as usize).is_some_and(|c| c.phase != Phase::Closing)
+        self.connections.get(key).is_some_and(|c| c.phase != Phase::Closing)
     }
 
     fn outcome(&self, key: Key, outcome: ReadOutcome) -> ReadOutcome {
-        if self.connections.contains(key.0 as usize) { outcome } else { ReadOutcome::Gone }
+        if self.connections.contains(key) { outcome } else { ReadOutcome::Gone }
     }
 
     fn handle_incoming(&mut self, key: Key, incoming: Incoming<'_>, now: Now) {
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
         let form = connection.form;
+        let content_len = match &incoming {
+            Incoming::Text(text) => text.len(),
+            Incoming::Binary(bytes) | Incoming::Ping(bytes) => bytes.len(),
+            Incoming::Pong | Incoming::Close(_) => 0,
+        };
+        let published_before = self.published_bytes;
+        self.obey_incoming(key, form, incoming, now);
+        let published = (self.published_bytes - published_before) as usize;
+        self.counters.of(form).count_incoming(FrameParts::of_incoming(content_len, published));
+    }
+
+    fn obey_incoming(&mut self, key: Key, form: WireForm, incoming: Incoming<'_>, now: Now) {
         match (incoming, form) {
             (Incoming::Text(text), WireForm::Raw) => {
                 self.publish_raw(key, Payload::kind_of_text(text), text.as_bytes(), now);
@@ -352,20 +398,26 @@ impl<S: Socket> Shard<S> {
     }
 
     fn publish_raw(&mut self, key: Key, kind: PayloadKind, bytes: &[u8], now: Now) {
-        let Some(connection) = self.connections.get(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get(key) else { return };
         let Some(local) = connection.subscriptions.first().map(|s| s.local) else { return };
+        self.note_publish(bytes.len());
         let Some(local_topic) = self.locals.get(local) else { return };
         let payload = Payload::from_checked(kind, Bytes::copy_from_slice(bytes));
-        self.has_published = true;
         // A topic with a subscriber is never retired, and this connection is one.
         let published =
             self.topics.publish_on(&local_topic.topic, &payload, None, &self.counters, now);
         debug_assert!(published.is_some());
     }
 
+    /// Notes that the connection being read publishes so many bytes.
+    fn note_publish(&mut self, bytes: usize) {
+        self.has_published = true;
+        self.published_bytes += bytes as u64;
+    }
+
     fn admit_control_frame(&mut self, key: Key, now: Now) -> bool {
         let most = self.limits.control_frames_per_second_max;
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return false };
+        let Some(connection) = self.connections.get_mut(key) else { return false };
         if connection.idle_input.add(1, now) <= most {
             return true;
         }
@@ -384,7 +436,7 @@ impl<S: Socket> Shard<S> {
         let kept = if self.is_live(key) { decoder.buffered_bytes() } else { 0 };
         let change = (kept as u64).wrapping_sub(kept_before as u64);
         self.counters.unfinished_bytes.add(change);
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.phase == Phase::Closing {
             return;
         }

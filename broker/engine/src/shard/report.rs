@@ -79,7 +79,7 @@ impl<S: Socket> Shard<S> {
         let mut keys: Vec<(usize, usize, Key)> = self
             .connections
             .iter()
-            .map(|(key, c)| (amount(c), c.behind().map_or(0, |b| b.len()), Key(key as u32)))
+            .map(|(key, c)| (amount(c), c.behind().map_or(0, |b| b.len()), key))
             .collect();
         keys.sort_unstable_by_key(|(bytes, behind, key)| Reverse((*bytes, *behind, key.0)));
         keys.truncate(limit);
@@ -87,7 +87,7 @@ impl<S: Socket> Shard<S> {
     }
 
     fn report(&self, key: Key, now: Now) -> Option<ConnectionReport> {
-        let connection = self.connections.get(key.0 as usize)?;
+        let connection = self.connections.get(key)?;
         let id = MemberId { shard: self.index as u32, serial: connection.serial };
         let named = connection.subscriptions.iter().map(|one| one.terms.mode);
         let patterns = connection.patterns().iter().map(|one| one.terms.mode);

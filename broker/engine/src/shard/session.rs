@@ -32,14 +32,14 @@ impl<S: Socket> Shard<S> {
             let result = request.and_then(|request| self.handle_request(key, request, now));
             self.reply(key, codec, id, result, now);
             // Many large replies to one frame are no sign of a slow reader: let it take them.
-            if self.connections.get(key.0 as usize).is_some_and(|c| c.is_lagging) {
+            if self.connections.get(key).is_some_and(|c| c.is_lagging) {
                 self.flush_outbox(key, now);
             }
         }
     }
 
     fn awaits_connect(&self, key: Key) -> bool {
-        self.connections.get(key.0 as usize).is_some_and(|c| c.phase == Phase::AwaitingConnect)
+        self.connections.get(key).is_some_and(|c| c.phase == Phase::AwaitingConnect)
     }
 
     /// A first command that is not `connect`, or a wrong one, ends the connection: nothing that
@@ -175,7 +175,7 @@ impl<S: Socket> Shard<S> {
 
     fn publish(&mut self, publish: &Publish, now: Now) -> Result<ReplyBody, ErrorReply> {
         let name = topic_name(&publish.topic)?;
-        self.has_published = true;
+        self.note_publish(publish.payload.bytes().len());
         let key = publish.key.as_deref();
         let published = self
             .topics
@@ -187,7 +187,7 @@ impl<S: Socket> Shard<S> {
 
     /// The place of a topic or pattern among the connection's subscriptions of its kind.
     pub(super) fn place_of(&self, key: Key, filter: &Filter) -> Option<usize> {
-        let connection = self.connections.get(key.0 as usize)?;
+        let connection = self.connections.get(key)?;
         match filter {
             Filter::Topic(name) => {
                 connection.subscription(self.locals.find(self.topics.id_of(name)?)?)
@@ -205,7 +205,7 @@ impl<S: Socket> Shard<S> {
     ) -> Result<&mut super::connection::Connection<S>, ErrorReply> {
         // A command of a connection that is gone, or closing: its reply goes nowhere.
         self.connections
-            .get_mut(key.0 as usize)
+            .get_mut(key)
             .filter(|connection| connection.phase != Phase::Closing)
             .ok_or_else(|| ErrorReply::new(ErrorCode::Unavailable, "the connection is gone"))
     }

@@ -6,12 +6,12 @@ use fanfare_protocol::Codec;
 
 use super::connection::Through;
 use super::fanout::OutgoingFrame;
-use super::tier::Tier;
+use super::tier::{Due, Tier};
 use super::{Shard, Socket};
 use crate::fault::{Fault, planted};
 use crate::mailbox::Mail;
 use crate::time::Now;
-use crate::topics::{Message, PresenceUpdate, Topic, WireForm};
+use crate::topics::{FrameParts, Message, PresenceUpdate, Topic, WireForm};
 
 impl<S: Socket> Shard<S> {
     /// Takes up to `messages_max` messages from the mailbox and marks them for their subscribers.
@@ -34,10 +34,11 @@ impl<S: Socket> Shard<S> {
     /// Marks messages that were held back for subscribers with a rate, where their time has come.
     pub fn release_tiers(&mut self, now: Now) {
         while self.fanout.has_room()
-            && let Some((tier, local, topic_id)) = self.tiers.pop_due(now.ms())
+            && let Some((tier, Due { ms, local, topic_id })) = self.tiers.pop_due(now.ms())
         {
             let held = self.locals.get_mut(local).filter(|topic| topic.topic.id == topic_id);
-            let held = held.and_then(|topic| topic.tiers.as_deref_mut()?.release(tier, now.ms()));
+            let held =
+                held.and_then(|topic| topic.tiers.as_deref_mut()?.release(tier, ms, now.ms()));
             if let Some(message) = held {
                 self.tiers.push(tier, (local, topic_id), now.ms());
                 self.mark(local, tier, &message);
@@ -94,6 +95,7 @@ impl<S: Socket> Shard<S> {
             *frames[form.index()].get_or_insert_with(|| {
                 fanout.add_frame(OutgoingFrame {
                     bytes: message.frame(form).clone(),
+                    parts: FrameParts::of(message, form),
                     published: message.published(),
                     local,
                     offset: Some(offset),
@@ -103,14 +105,14 @@ impl<S: Socket> Shard<S> {
         for (form, keys) in topic.named.of(tier) {
             let frame = frame_of(form, fanout);
             for &key in keys.iter().filter(|key| topic.includes(**key, offset)) {
-                fanout.mark(key, &mut connections[key.0 as usize].pending, frame);
+                fanout.mark(key, &mut connections[key].pending, frame);
             }
         }
         for &pattern in &topic.patterns {
             for (form, keys) in locals.patterns[pattern as usize].lists.of(tier) {
                 let frame = frame_of(form, fanout);
                 for &key in keys.iter().filter(|key| topic.includes(**key, offset)) {
-                    let connection = &mut connections[key.0 as usize];
+                    let connection = &mut connections[key];
                     // Where several subscriptions of one connection match, one of them counts.
                     let counts = planted(Fault::CountEveryPattern)
                         || !topic.overlaps()
@@ -146,14 +148,16 @@ impl<S: Socket> Shard<S> {
                 let lists = topic.named.of(tier).filter(|(listed, _)| *listed == form);
                 let mut frame = None;
                 for &key in lists.flat_map(|(_, keys)| keys) {
-                    let connection = &mut self.connections[key.0 as usize];
+                    let connection = &mut self.connections[key];
                     let at = connection.subscription(local);
                     if !at.is_some_and(|at| connection.subscriptions[at].listens) {
                         continue;
                     }
                     let frame = *frame.get_or_insert_with(|| {
+                        let bytes = update.frame(codec, &self.node).clone();
                         self.fanout.add_frame(OutgoingFrame {
-                            bytes: update.frame(codec, &self.node).clone(),
+                            parts: FrameParts::of_other(form, bytes.len()),
+                            bytes,
                             published: now,
                             local,
                             offset: None,

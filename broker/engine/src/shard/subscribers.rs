@@ -154,7 +154,8 @@ impl LocalTopics {
         for _ in 0..count.min(end) {
             self.sweep_cursor = (self.sweep_cursor + 1) % end;
             let Some(topic) = self.topics.get(self.sweep_cursor) else { continue };
-            if !topic.has_named() && topic.topic.is_retired() {
+            // What a tier holds back of it is still to be sent.
+            if !topic.has_named() && topic.topic.is_retired() && !topic.holds_any() {
                 self.remove(self.sweep_cursor as u32);
             }
         }

@@ -4,7 +4,7 @@ use fanfare_protocol::{
     CloseCode, Mode, PatternSubscribed, Position, Subscribed, TopicName, TopicPattern,
 };
 
-use super::connection::{PatternSubscription, StreamOptions, Subscription, Terms, Through};
+use super::connection::{PatternSubscription, StreamOptions, Subscription, Terms};
 use super::tier::Tier;
 use super::{Key, Shard, Socket};
 use crate::fault::{Fault, planted};
@@ -47,8 +47,8 @@ impl<S: Socket> Shard<S> {
         wishes: Wishes<'_>,
         now: Now,
     ) -> Result<Subscribed, JoinError> {
-        self.send_held(key, name, now);
-        let connection = self.connections.get(key.0 as usize);
+        self.send_held_of(key, name, now);
+        let connection = self.connections.get(key);
         let member = connection.map_or((0, None), |connection| {
             (connection.serial, connection.extras().and_then(|extras| extras.name.clone()))
         });
@@ -66,7 +66,7 @@ impl<S: Socket> Shard<S> {
             snapshot,
             mode: terms.mode,
         };
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else {
+        let Some(connection) = self.connections.get_mut(key) else {
             return Ok(subscribed);
         };
         let local = self.locals.locate(&joined.topic);
@@ -88,27 +88,10 @@ impl<S: Socket> Shard<S> {
         let newest = head.saturating_sub(u64::from(snapshot));
         let owed_after = since.filter(|_| recovered).map_or(newest, |since| since.offset);
         if owed_after < head {
-            let is_owed = self.connections[key.0 as usize].behind().and_then(|b| b.get(local));
+            let is_owed = self.connections[key].behind().and_then(|b| b.get(local));
             self.fall_behind(key, local, owed_after.min(is_owed.unwrap_or(owed_after)), now);
         }
         Ok(subscribed)
-    }
-
-    /// Sends what a connection's pattern holds back of a topic, while the pattern still decides.
-    fn send_held(&mut self, key: Key, name: &TopicName, now: Now) {
-        let connection = self.connections.get(key.0 as usize);
-        let Some(connection) = connection.filter(|c| !c.patterns().is_empty()) else { return };
-        let Some(local) = self.topics.id_of(name).and_then(|id| self.locals.find(id)) else {
-            return;
-        };
-        let topic = &self.locals.topics[local as usize];
-        let Some((_, terms)) = connection.through(local, &topic.patterns) else { return };
-        let is_behind = connection.behind().is_some_and(|behind| behind.get(local).is_some());
-        if let Some(held) = topic.held_from(key, terms.tier).filter(|_| !is_behind) {
-            let frame = held.frame(connection.form).clone();
-            self.send(key, frame, now);
-            self.counters.messages_out.add(1);
-        }
     }
 
     /// Subscribes a connection by pattern.
@@ -135,7 +118,7 @@ impl<S: Socket> Shard<S> {
         };
         let entry = &mut self.locals.patterns[place as usize];
         let subscribed = PatternSubscribed { topics: entry.topics.len() as u64, mode: terms.mode };
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else {
+        let Some(connection) = self.connections.get_mut(key) else {
             return Ok(subscribed);
         };
         let position = entry.lists.add(terms.tier, connection.form, key);
@@ -148,20 +131,6 @@ impl<S: Socket> Shard<S> {
             self.skip_held(key, place);
         }
         Ok(subscribed)
-    }
-
-    /// Keeps what tiers hold back from before a pattern was subscribed to from its subscriber.
-    fn skip_held(&mut self, key: Key, place: u32) {
-        let connection = &self.connections[key.0 as usize];
-        let held = self.locals.patterns[place as usize].topics.iter().filter_map(|local| {
-            let topic = &self.locals.topics[*local as usize];
-            let through = connection.through(*local, &topic.patterns);
-            let is_new = through.is_some_and(|(through, _)| through == Through::Pattern(place));
-            (is_new && topic.holds_any()).then_some((*local, topic.newest))
-        });
-        for (local, newest) in held.collect::<Vec<_>>() {
-            self.locals.skip_up_to(local, key, newest);
-        }
     }
 
     /// Whether a connection may subscribe to one more pattern, and have that many topics looked
@@ -178,7 +147,7 @@ impl<S: Socket> Shard<S> {
             Some(place) if searches => self.locals.patterns[place as usize].topics.len(),
             Some(_) => 0,
         };
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return Ok(()) };
+        let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
         let most = self.limits.patterns_per_connection_max;
         if connection.patterns().len() >= most {
             return Err(JoinError::PatternsOfConnection(most));
@@ -199,7 +168,7 @@ impl<S: Socket> Shard<S> {
             self.locals.patterns[place as usize].topics.iter().copied().collect();
         for local in locals {
             let topic = &self.locals.topics[local as usize];
-            let connection = &self.connections[key.0 as usize];
+            let connection = &self.connections[key];
             let is_older = |one: &PatternSubscription| {
                 one.pattern != place && topic.patterns.contains(&one.pattern)
             };
@@ -223,11 +192,16 @@ impl<S: Socket> Shard<S> {
         &mut self,
         key: Key,
         topic: &TopicName,
-        since: Option<&Position>,
-        options: StreamOptions,
+        wishes: Wishes<'_>,
+        head: &[u8],
         now: Now,
     ) {
-        match self.join(key, topic, Wishes { since, options, listens: false }, now) {
+        let joined = self.join(key, topic, wishes, now);
+        if !self.write_head(key, head) {
+            return;
+        }
+        let since = wishes.since;
+        match joined {
             Err(error) => self.close(key, CloseCode::TRY_AGAIN_LATER, &error.to_string(), now),
             Ok(joined) if since.is_some() && joined.mode == Mode::All && !joined.recovered => {
                 let reason = format!(
@@ -242,7 +216,7 @@ impl<S: Socket> Shard<S> {
 
     /// Owes a subscriber of `local` everything after this offset.
     pub(super) fn fall_behind(&mut self, key: Key, local: u32, after: u64, now: Now) {
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.fall_behind(local, after, now)
             && let Some(topic) = self.locals.get_mut(local)
         {
@@ -254,7 +228,7 @@ impl<S: Socket> Shard<S> {
 
     /// Owes a subscriber of `local` nothing more.
     pub(super) fn forget_behind(&mut self, key: Key, local: u32) {
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
         if !connection.forget_behind(local) {
             return;
         }
@@ -270,7 +244,7 @@ impl<S: Socket> Shard<S> {
 
     /// Takes a connection out of the list of a topic that it subscribes to by name.
     pub(super) fn unlist(&mut self, key: Key, local: u32) {
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
         let Some(at) = connection.subscription(local) else { return };
         let form = connection.form;
         let subscription = &mut connection.subscriptions[at];
@@ -278,7 +252,7 @@ impl<S: Socket> Shard<S> {
             return;
         };
         let moved = self.locals.topics[local as usize].named.remove(tier, form, position);
-        if let Some(moved) = moved.and_then(|moved| self.connections.get_mut(moved.0 as usize))
+        if let Some(moved) = moved.and_then(|moved| self.connections.get_mut(moved))
             && let Some(at) = moved.subscription(local)
             && !planted(Fault::ForgetWhoMoved)
         {
@@ -286,54 +260,12 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    /// Ends a subscription by name that another one of the connection may outlive.
-    pub(super) fn end_subscription(&mut self, key: Key, at: usize, now: Now) {
-        let Subscription { local, terms, .. } = self.connections[key.0 as usize].subscriptions[at];
-        let served = self.locals.topics[local as usize].served(key, terms.tier);
-        self.leave(key, at);
-        self.take_over(key, local, served, now);
-    }
-
-    /// Ends a subscription by pattern that another one of the connection may outlive.
-    pub(super) fn end_pattern(&mut self, key: Key, at: usize, now: Now) {
-        let connection = &self.connections[key.0 as usize];
-        let ended = connection.patterns()[at];
-        let topics = self.locals.patterns[ended.pattern as usize].topics.iter();
-        let served = topics.filter_map(|local| {
-            let topic = &self.locals.topics[*local as usize];
-            let (through, terms) = connection.through(*local, &topic.patterns)?;
-            let is_held = topic.holds_any() && through == Through::Pattern(ended.pattern);
-            is_held.then(|| (*local, topic.served(key, terms.tier)))
-        });
-        let served: Vec<(u32, u64)> = served.collect();
-        self.leave_pattern(key, at);
-        for (local, served) in served {
-            self.take_over(key, local, served, now);
-        }
-    }
-
-    /// A topic that a connection has up to `served` goes on through another subscription, whose
-    /// tier has sent more or less than that: what is missing is owed, what is held twice is not.
-    fn take_over(&mut self, key: Key, local: u32, served: u64, now: Now) {
-        let Some(topic) = self.locals.get(local).filter(|topic| topic.holds_any()) else { return };
-        let connection = &self.connections[key.0 as usize];
-        let is_behind = connection.behind().is_some_and(|behind| behind.get(local).is_some());
-        if is_behind || connection.through(local, &topic.patterns).is_none() {
-            return;
-        }
-        if served < topic.newest {
-            self.fall_behind(key, local, served, now);
-        } else {
-            self.locals.skip_up_to(local, key, served);
-        }
-    }
-
     /// Ends one subscription by name of a connection.
     pub(super) fn leave(&mut self, key: Key, at: usize) {
-        let Some(connection) = self.connections.get(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get(key) else { return };
         let (serial, local) = (connection.serial, connection.subscriptions[at].local);
         self.unlist(key, local);
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
         let Subscription { listens, .. } = connection.subscriptions.remove(at);
         let local_topic = &mut self.locals.topics[local as usize];
         local_topic.listeners -= u32::from(listens);
@@ -348,14 +280,14 @@ impl<S: Socket> Shard<S> {
 
     /// Ends one subscription by pattern of a connection.
     pub(super) fn leave_pattern(&mut self, key: Key, at: usize) {
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
         let ended = connection.extras_mut().patterns.remove(at);
         let form = connection.form;
         let lists = &mut self.locals.patterns[ended.pattern as usize].lists;
         let moved = lists.remove(ended.terms.tier, form, ended.position);
         let is_last = lists.is_empty();
         let owed: Vec<u32> = connection.behind().into_iter().flat_map(|b| b.topics()).collect();
-        if let Some(moved) = moved.and_then(|moved| self.connections.get_mut(moved.0 as usize)) {
+        if let Some(moved) = moved.and_then(|moved| self.connections.get_mut(moved)) {
             let mut patterns = moved.extras_mut().patterns.iter_mut();
             if let Some(one) = patterns.find(|one| one.pattern == ended.pattern) {
                 one.position = ended.position;
@@ -363,7 +295,7 @@ impl<S: Socket> Shard<S> {
         }
         for local in owed {
             let patterns = &self.locals.topics[local as usize].patterns;
-            if self.connections[key.0 as usize].through(local, patterns).is_none() {
+            if self.connections[key].through(local, patterns).is_none() {
                 self.forget_behind(key, local);
             }
         }
@@ -375,7 +307,7 @@ impl<S: Socket> Shard<S> {
     }
 
     pub(super) fn leave_all(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
         for local in connection.take_behind().iter().flat_map(|behind| behind.topics()) {
             self.locals.topics[local as usize].behind -= 1;
             self.counters.subscriptions_behind.sub(1);
@@ -389,10 +321,10 @@ impl<S: Socket> Shard<S> {
     }
 
     fn last_subscription(&self, key: Key) -> Option<usize> {
-        self.connections.get(key.0 as usize)?.subscriptions.len().checked_sub(1)
+        self.connections.get(key)?.subscriptions.len().checked_sub(1)
     }
 
     fn last_pattern(&self, key: Key) -> Option<usize> {
-        self.connections.get(key.0 as usize)?.patterns().len().checked_sub(1)
+        self.connections.get(key)?.patterns().len().checked_sub(1)
     }
 }

@@ -5,6 +5,7 @@
 //! grows with tiers and not with subscribers.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use fanfare_protocol::limits::MAX_RATES;
@@ -34,8 +35,28 @@ impl Tier {
         Self(place as u8 + 1)
     }
 
+    /// How long it waits between two messages of a topic; 0 for full rate.
+    fn interval_ms(self) -> u64 {
+        self.place().map_or(0, |place| 1_000 / u64::from(MAX_RATES[place]))
+    }
+
     fn place(self) -> Option<usize> {
         usize::from(self.0).checked_sub(1)
+    }
+}
+
+/// Where a subscriber stands in its list. Counted from one, so that having none takes no room in
+/// the record of each connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ListPlace(NonZeroU32);
+
+impl ListPlace {
+    fn last_of(list: &[Key]) -> Self {
+        Self(NonZeroU32::new(list.len() as u32).unwrap_or(NonZeroU32::MIN))
+    }
+
+    pub(super) fn index(self) -> usize {
+        self.0.get() as usize - 1
     }
 }
 
@@ -74,18 +95,18 @@ impl Lists {
         lists.filter(|(_, keys)| !keys.is_empty()).map(|(form, keys)| (form, keys.as_slice()))
     }
 
-    /// Adds a subscriber; its position.
-    pub(super) fn add(&mut self, tier: Tier, form: WireForm, key: Key) -> u32 {
+    /// Adds a subscriber; its place.
+    pub(super) fn add(&mut self, tier: Tier, form: WireForm, key: Key) -> ListPlace {
         let list = self.list_mut(tier, form);
         list.push(key);
-        list.len() as u32 - 1
+        ListPlace::last_of(list)
     }
 
-    /// Removes the subscriber at `position`. Returns who has moved to that position, if anyone.
-    pub(super) fn remove(&mut self, tier: Tier, form: WireForm, position: u32) -> Option<Key> {
+    /// Removes the subscriber at `place`. Returns who has moved to that place, if anyone.
+    pub(super) fn remove(&mut self, tier: Tier, form: WireForm, place: ListPlace) -> Option<Key> {
         let list = self.list_mut(tier, form);
-        list.swap_remove(position as usize);
-        let moved = list.get(position as usize).copied();
+        list.swap_remove(place.index());
+        let moved = list.get(place.index()).copied();
         if let Some(rare) = self.rare.as_deref_mut() {
             rare.limited.take_if(|tiers| tiers.iter().flatten().all(Vec::is_empty));
         }
@@ -122,8 +143,8 @@ pub(super) struct TierStates([TierState; MAX_RATES.len()]);
 /// What one tier of one topic has sent and holds back.
 #[derive(Debug, Default)]
 pub(super) struct TierState {
-    /// Whether the tier must wait before it sends again.
-    waits: bool,
+    /// Until when the tier must wait before it sends again.
+    due_ms: Option<u64>,
     /// The newest message that came while it waited.
     held: Option<Arc<Message>>,
     /// The offset before the first message that came while it waited.
@@ -153,23 +174,24 @@ impl TierStates {
     /// Whether `message` is to be sent at once; otherwise it is held, in place of an older one.
     pub(super) fn admit(&mut self, tier: Tier, message: &Arc<Message>, now_ms: u64) -> bool {
         let Some(state) = tier.place().map(|place| &mut self.0[place]) else { return true };
-        if state.waits {
+        if state.due_ms.is_some() {
             if state.held.is_none() {
                 state.held_after = message.offset() - 1;
             }
             state.held = Some(message.clone());
             return false;
         }
-        state.send(message.offset(), now_ms);
+        state.send(tier, message.offset(), now_ms);
         true
     }
 
-    /// The tier's time has come: the message that was held, which is to be sent now.
-    pub(super) fn release(&mut self, tier: Tier, now_ms: u64) -> Option<Arc<Message>> {
+    /// The time `due_ms` of the tier has come: the message that was held, which is to be sent now.
+    /// Nothing if the tier does not wait for that time, which is of subscribers who have left.
+    pub(super) fn release(&mut self, tier: Tier, due_ms: u64, now_ms: u64) -> Option<Arc<Message>> {
         let state = &mut self.0[tier.place()?];
-        state.waits = false;
+        state.due_ms.take_if(|due| *due == due_ms)?;
         let message = state.held.take().filter(|_| !planted(Fault::ForgetHeld))?;
-        state.send(message.offset(), now_ms);
+        state.send(tier, message.offset(), now_ms);
         Some(message)
     }
 }
@@ -180,8 +202,8 @@ impl TierState {
         self.held.is_some()
     }
 
-    fn send(&mut self, offset: u64, now_ms: u64) {
-        self.waits = true;
+    fn send(&mut self, tier: Tier, offset: u64, now_ms: u64) {
+        self.due_ms = Some(now_ms + tier.interval_ms());
         self.sent_offset = offset;
         self.sent_ms = now_ms;
     }
@@ -194,26 +216,27 @@ pub(super) struct TierQueue {
     queues: [VecDeque<Due>; MAX_RATES.len()],
 }
 
+/// When a topic may send to a tier again.
 #[derive(Clone, Copy, Debug)]
-struct Due {
-    ms: u64,
-    local: u32,
-    topic_id: u64,
+pub(super) struct Due {
+    pub(super) ms: u64,
+    pub(super) local: u32,
+    pub(super) topic_id: u64,
 }
 
 impl TierQueue {
     /// A message of this topic has been sent to `tier`.
     pub(super) fn push(&mut self, tier: Tier, (local, topic_id): (u32, u64), now_ms: u64) {
         let Some(place) = tier.place() else { return };
-        let interval_ms = 1_000 / u64::from(MAX_RATES[place]);
-        self.queues[place].push_back(Due { ms: now_ms + interval_ms, local, topic_id });
+        let ms = now_ms + tier.interval_ms();
+        self.queues[place].push_back(Due { ms, local, topic_id });
     }
 
-    /// The next tier whose time has come, its topic's place and its topic's id.
-    pub(super) fn pop_due(&mut self, now_ms: u64) -> Option<(Tier, u32, u64)> {
+    /// The next tier whose time has come.
+    pub(super) fn pop_due(&mut self, now_ms: u64) -> Option<(Tier, Due)> {
         for (queue, tier) in self.queues.iter_mut().zip(Tier::limited()) {
             if let Some(due) = queue.pop_front_if(|due| due.ms <= now_ms) {
-                return Some((tier, due.local, due.topic_id));
+                return Some((tier, due));
             }
         }
         None

@@ -48,18 +48,18 @@ impl<S: Socket> Shard<S> {
             .connections
             .iter()
             .filter(|(_, connection)| over(connection))
-            .map(|(key, _)| Key(key as u32))
+            .map(|(key, _)| key)
             .collect();
         worst.into_iter().for_each(|key| self.close_slow(key, now));
     }
 
     fn is_same(&self, key: Key, serial: u32) -> bool {
-        self.connections.get(key.0 as usize).is_some_and(|c| c.serial == serial)
+        self.connections.get(key).is_some_and(|c| c.serial == serial)
     }
 
     fn close_unconnected(&mut self, now: Now) {
         while let Some((key, serial)) = self.connects.pop_due(now.ms()) {
-            let is_waiting = self.connections.get(key.0 as usize).is_some_and(|connection| {
+            let is_waiting = self.connections.get(key).is_some_and(|connection| {
                 connection.serial == serial && connection.phase == Phase::AwaitingConnect
             });
             if is_waiting {
@@ -72,7 +72,7 @@ impl<S: Socket> Shard<S> {
 
     fn close_unfinished(&mut self, now: Now) {
         while let Some((key, serial)) = self.unfinished.pop_due(now.ms()) {
-            let Some(connection) = self.connections.get(key.0 as usize) else { continue };
+            let Some(connection) = self.connections.get(key) else { continue };
             let Some((since_ms, received)) = connection.decoder.unfinished_since() else {
                 continue;
             };
@@ -102,7 +102,7 @@ impl<S: Socket> Shard<S> {
 
     fn close_silent(&mut self, now: Now) {
         while let Some((key, serial, pinged_ms)) = self.pongs.pop_due_with_start(now.ms()) {
-            let is_silent = self.connections.get(key.0 as usize).is_some_and(|connection| {
+            let is_silent = self.connections.get(key).is_some_and(|connection| {
                 // Behind a backlog the ping may not have arrived; taking bytes is life enough.
                 let takes_bytes = connection.is_waiting() && connection.progress_ms >= pinged_ms;
                 connection.serial == serial && connection.heard_ms < pinged_ms && !takes_bytes
@@ -117,7 +117,7 @@ impl<S: Socket> Shard<S> {
 
     fn close_stalled(&mut self, now: Now) {
         while let Some((key, serial)) = self.stalls.pop_due(now.ms()) {
-            let Some(connection) = self.connections.get_mut(key.0 as usize) else { continue };
+            let Some(connection) = self.connections.get_mut(key) else { continue };
             if connection.serial != serial {
                 continue;
             }
@@ -144,7 +144,7 @@ impl<S: Socket> Shard<S> {
             let Some((key, serial, since_ms)) = self.pings.pop_due_with_start(now.ms()) else {
                 return;
             };
-            let Some(connection) = self.connections.get(key.0 as usize) else { continue };
+            let Some(connection) = self.connections.get(key) else { continue };
             if connection.serial != serial || connection.phase == Phase::Closing {
                 continue;
             }
@@ -164,7 +164,7 @@ impl<S: Socket> Shard<S> {
 
     /// A ping for one connection, with the heads of its topics that changed since `since_ms`.
     fn ping(&self, key: Key, since_ms: u64) -> Bytes {
-        let Some(connection) = self.connections.get(key.0 as usize) else { return Bytes::new() };
+        let Some(connection) = self.connections.get(key) else { return Bytes::new() };
         let plain = &self.ping_frames[connection.form.index()];
         if connection.form == WireForm::Events {
             return [plain.clone(), self.place_event(connection)].concat().into();

@@ -95,9 +95,10 @@ impl Track {
     }
 
     /// A subscription by name begins over one by pattern, whose way is `before`. What the pattern
-    /// has not brought yet may still come, even where the name begins later.
-    pub(super) fn over(mut self, before: &Self, is_plain: bool) -> Self {
-        let begins = self.last;
+    /// has not brought yet may still come, even where the name begins later. `since`: the position
+    /// that the name goes on from; the topic's place on the connection moves back to it.
+    pub(super) fn over(mut self, before: &Self, is_plain: bool, since: Option<u64>) -> Self {
+        let begins = since.unwrap_or(self.last);
         let was_exact = before.terms.mode == Mode::All && is_plain;
         self.first_max =
             Some(if was_exact { before.first_max.unwrap_or(before.last + 1) } else { begins + 1 });

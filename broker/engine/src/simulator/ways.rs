@@ -134,7 +134,8 @@ impl Ways {
             None => self.tracks[topic].push(Track::new(start)),
             Some(at) => {
                 let before = &mut self.tracks[topic][at];
-                *before = Track::new(start).over(before, is_plain);
+                let since = start.recovered;
+                *before = Track::new(start).over(before, is_plain, since);
             }
         }
     }

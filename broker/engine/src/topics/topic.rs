@@ -77,6 +77,17 @@ pub(crate) struct CatchUp {
     pub(crate) has_older_mail: bool,
 }
 
+impl CatchUp {
+    /// Leaves only the first `len` messages, at least one.
+    pub(crate) fn cut(&mut self, len: usize) {
+        if len < self.messages.len() {
+            self.messages.truncate(len);
+            self.is_complete = false;
+            self.up_to = self.messages.last().map_or(self.up_to, |last| last.offset());
+        }
+    }
+}
+
 impl Topic {
     pub(super) fn new(
         id: u64,

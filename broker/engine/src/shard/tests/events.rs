@@ -319,6 +319,13 @@ fn what_cannot_begin_is_told() {
 }
 
 #[test]
+fn a_topic_that_nobody_reads_as_events_is_no_larger_for_them() {
+    let of_websockets = WireForm::WEBSOCKET_COUNT * size_of::<Vec<Key>>();
+    let lists = size_of::<tier::Lists>();
+    assert_eq!(lists, of_websockets + size_of::<Box<()>>());
+}
+
+#[test]
 fn options_and_modes_are_those_of_every_stream() {
     let mut world = World::new(|_| {});
     let options = StreamOptions { mode: None, max_rate: Some(1), snapshot: None };

@@ -93,6 +93,31 @@ fn a_reader_that_falls_behind_catches_up_from_the_ring_in_order() {
 }
 
 #[test]
+fn catching_up_on_short_messages_stays_within_the_mark() {
+    let mut world = World::new(|l| {
+        small(l);
+        l.namespaces.default_mut().history_messages = 500;
+    });
+    let slow = world.subscriber(&["t"]);
+    slow.1.set_room(5);
+    for _ in 1..=400 {
+        world.publish("t", "1");
+        world.deliver();
+    }
+    let mut read = 0;
+    while world.counters().subscriptions_behind.get() > 0 {
+        slow.1.set_room(300);
+        world.shard.handle_writable(slow.0, world.now);
+        let waiting = world.shard.buffered_amount(slow.0).unwrap();
+        assert!(waiting < 1_000 + 100, "bounded by the high-water mark: {waiting}");
+        read += 1;
+    }
+    assert!(read > 20, "it took its time: {read}");
+    open_network(&mut world, &slow);
+    assert_eq!(heard(&slow.1, "t"), messages(1..=400));
+}
+
+#[test]
 fn what_the_ring_no_longer_holds_is_told_as_an_exact_gap() {
     let mut world = World::new(|l| {
         small(l);
