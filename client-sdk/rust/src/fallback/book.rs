@@ -8,6 +8,8 @@ use fanfare_protocol::{
 };
 use tokio::task::AbortHandle;
 
+use super::groups::Asked;
+
 /// Topics of patterns whose offsets are remembered, as long as several requests may carry them.
 const TOPICS_MAX: usize = 1 << 16;
 
@@ -30,12 +32,34 @@ pub(super) struct Entry {
     pub(super) subscribe: Subscribe,
     /// The request that carries it.
     carrier: u64,
+    /// The request that will carry it, once it has come as far as the present one.
+    next_carrier: Option<u64>,
     pub(super) has_begun: bool,
+}
+
+/// What it means that a request says a subscription is live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Begun {
+    /// The command with this id is carried out.
+    Now(u64),
+    /// It was live before, and goes on where it was.
+    Before,
+    /// It was live before, and something is missing in between.
+    Broken,
+}
+
+/// A request that carries topics by name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Running<'a> {
+    pub(super) number: u64,
+    /// What was asked for one of its topics; the others are alike.
+    pub(super) subscribe: &'a Subscribe,
+    pub(super) topics: usize,
 }
 
 /// A request that carries subscriptions.
 #[derive(Debug)]
-pub(super) struct Carrier {
+struct Carrier {
     /// Those that were asked for, also where they have ended since.
     filters: Vec<String>,
     task: AbortHandle,
@@ -48,11 +72,23 @@ impl Drop for Carrier {
 }
 
 impl Book {
-    /// Notes that the request `number`, which `task` makes, carries these.
-    pub(super) fn carry(&mut self, number: u64, task: AbortHandle, entries: Vec<(Filter, Entry)>) {
-        let filters = entries.iter().map(|(filter, _)| filter.to_string()).collect();
+    /// Notes that the request `number`, which `task` makes, carries these, and shall take over the
+    /// topics `joined` from the requests that carry them now.
+    pub(super) fn carry(
+        &mut self,
+        number: u64,
+        task: AbortHandle,
+        entries: Vec<Asked>,
+        joined: &[Asked],
+    ) {
+        let filters = entries.iter().chain(joined).map(|(filter, _)| filter.to_string()).collect();
+        for (topic, _) in joined {
+            if let Some(entry) = self.topics.get_mut(topic.as_str()) {
+                entry.next_carrier = Some(number);
+            }
+        }
         for (filter, entry) in entries {
-            let entry = Entry { carrier: number, ..entry };
+            let entry = Entry { carrier: number, next_carrier: None, ..entry };
             self.remove(&filter.to_string());
             match filter {
                 Filter::Topic(topic) => drop(self.topics.insert(topic.to_string(), entry)),
@@ -60,11 +96,13 @@ impl Book {
             }
         }
         self.carriers.insert(number, Carrier { filters, task });
-        self.drop_idle();
     }
 
     /// Ends a request and gives back what it carried.
-    pub(super) fn take_carrier(&mut self, number: u64) -> Vec<(Filter, Entry)> {
+    pub(super) fn take_carrier(&mut self, number: u64) -> Vec<Asked> {
+        let entries = self.topics.values_mut();
+        let joining = entries.filter(|entry| entry.next_carrier == Some(number));
+        joining.for_each(|entry| entry.next_carrier = None);
         let Some(carrier) = self.carriers.remove(&number) else { return Vec::new() };
         let carried = carrier.filters.iter().filter_map(|filter| {
             let filter = Filter::new(filter).ok()?;
@@ -76,19 +114,34 @@ impl Book {
         carried
     }
 
-    /// The requests and what the first subscription of each asked for.
-    pub(super) fn carriers(&self) -> impl Iterator<Item = (u64, &Subscribe)> {
-        self.carriers.iter().filter_map(|(number, carrier)| {
+    /// The requests that carry topics by name.
+    pub(super) fn carriers(&self) -> impl Iterator<Item = Running<'_>> {
+        self.carriers.iter().filter_map(|(&number, carrier)| {
             let carried = carrier.filters.iter().filter_map(|filter| self.topics.get(filter));
-            let mut carried = carried.filter(|entry| entry.carrier == *number);
-            Some((*number, &carried.next()?.subscribe))
+            let mut carried = carried.filter(|entry| entry.carrier == number);
+            let subscribe = &carried.next()?.subscribe;
+            Some(Running { number, subscribe, topics: 1 + carried.count() })
         })
+    }
+
+    /// The topics that these requests carry and could hand over.
+    pub(super) fn topics_of(&self, carriers: &[u64]) -> Vec<Asked> {
+        let can_move = |entry: &&Entry| {
+            carriers.contains(&entry.carrier) && entry.has_begun && entry.next_carrier.is_none()
+        };
+        let topics = self.topics.values().filter(can_move);
+        let topics = topics
+            .filter_map(|entry| Some((Filter::new(&entry.subscribe.topic).ok()?, entry.clone())));
+        topics.collect()
     }
 
     /// Ends a subscription; its request ends with the last one that it carries.
     pub(super) fn remove(&mut self, filter: &str) -> Option<Entry> {
         let entry = self.forget(filter)?;
-        self.drop_idle();
+        self.drop_if_idle(entry.carrier);
+        if let Some(next) = entry.next_carrier {
+            self.drop_if_idle(next);
+        }
         Some(entry)
     }
 
@@ -107,10 +160,24 @@ impl Book {
         self.carriers.contains_key(&carrier)
     }
 
-    /// A request says that a subscription is live; its command, unless it is carried by another.
-    pub(super) fn begin(&mut self, carrier: u64, filter: &str, body: &ReplyBody) -> Option<u64> {
-        let entry = self.entry_mut(filter).filter(|entry| entry.carrier == carrier)?;
-        let id = (!std::mem::replace(&mut entry.has_begun, true)).then_some(entry.id)?;
+    /// A request says that a subscription is live. `None` if it is carried by another.
+    pub(super) fn begin(&mut self, carrier: u64, filter: &str, body: &ReplyBody) -> Option<Begun> {
+        let entry = self.entry_mut(filter)?;
+        if entry.next_carrier == Some(carrier) {
+            entry.next_carrier = None;
+            let idle = match entry.goes_on(body) {
+                true => std::mem::replace(&mut entry.carrier, carrier),
+                false => carrier,
+            };
+            self.drop_if_idle(idle);
+            return Some(Begun::Before);
+        }
+        if entry.carrier != carrier {
+            return None;
+        }
+        if std::mem::replace(&mut entry.has_begun, true) {
+            return Some(if entry.goes_on(body) { Begun::Before } else { Begun::Broken });
+        }
         if let ReplyBody::Subscribe(subscribed) = body
             && !(subscribed.recovered && entry.subscribe.since.is_some())
         {
@@ -118,7 +185,15 @@ impl Book {
             let epoch = subscribed.epoch.clone();
             entry.subscribe.since = Some(Position { epoch, offset });
         }
-        Some(id)
+        Some(Begun::Now(entry.id))
+    }
+
+    /// Whether some of the subscriptions that a request carries have not begun.
+    pub(super) fn is_beginning(&self, carrier: u64) -> bool {
+        let patterns = self.patterns.iter().map(|(_, entry)| entry);
+        let mut carried =
+            self.topics.values().chain(patterns).filter(|entry| entry.carrier == carrier);
+        carried.any(|entry| !entry.has_begun)
     }
 
     /// Whether a message counts that a request has brought. A subscription by name decides over
@@ -217,18 +292,29 @@ impl Book {
         }
     }
 
-    /// Ends requests that carry nothing any more.
-    fn drop_idle(&mut self) {
-        let topics = self.topics.values();
+    /// Ends a request that carries nothing any more.
+    fn drop_if_idle(&mut self, carrier: u64) {
         let patterns = self.patterns.iter().map(|(_, entry)| entry);
-        let used: Vec<u64> = topics.chain(patterns).map(|entry| entry.carrier).collect();
-        self.carriers.retain(|number, _| used.contains(number));
+        let mut entries = self.topics.values().chain(patterns);
+        let uses = |entry: &Entry| entry.carrier == carrier || entry.next_carrier == Some(carrier);
+        if !entries.any(uses) {
+            self.carriers.remove(&carrier);
+        }
     }
 }
 
 impl Entry {
     pub(super) fn new(id: u64, subscribe: Subscribe) -> Self {
-        Self { id, subscribe, carrier: 0, has_begun: false }
+        Self { id, subscribe, carrier: 0, next_carrier: None, has_begun: false }
+    }
+
+    /// Whether nothing is missing between where it is and where another request begins.
+    fn goes_on(&self, body: &ReplyBody) -> bool {
+        let ReplyBody::Subscribe(subscribed) = body else { return false };
+        let since = self.subscribe.since.as_ref();
+        let is_same_life = since.is_some_and(|since| since.epoch == subscribed.epoch);
+        let is_at_head = since.is_some_and(|since| since.offset == subscribed.offset);
+        subscribed.recovered || is_same_life && (is_at_head || subscribed.mode == Mode::Latest)
     }
 
     /// The mode, as far as the client knows it.

@@ -46,7 +46,25 @@ pub(super) fn cut(asked: Vec<Asked>) -> Vec<Vec<Asked>> {
     requests
 }
 
-fn are_alike(one: &Subscribe, other: &Subscribe) -> bool {
+/// As many of `others` as fit into the request of `asked`.
+pub(super) fn fitting(asked: &[Asked], mut others: Vec<Asked>) -> Vec<Asked> {
+    let bytes_of =
+        |(filter, entry): &Asked| topic_bytes(filter.as_str(), entry.subscribe.since.as_ref());
+    let mut bytes: usize = asked.iter().map(bytes_of).sum();
+    let mut count = asked.len();
+    others.retain(|other| {
+        let fits = count < TOPICS_PER_REQUEST_MAX && bytes + bytes_of(other) <= URL_BYTES_MAX;
+        if fits {
+            count += 1;
+            bytes += bytes_of(other);
+        }
+        fits
+    });
+    others
+}
+
+/// Whether one stream of events carries both.
+pub(super) fn are_alike(one: &Subscribe, other: &Subscribe) -> bool {
     (one.mode, one.max_rate, one.snapshot) == (other.mode, other.max_rate, other.snapshot)
 }
 

@@ -266,6 +266,79 @@ async fn a_refusal_of_several_topics_falls_on_the_one_that_is_refused() {
 }
 
 #[tokio::test]
+async fn a_stream_that_the_broker_has_no_room_for_leaves_what_had_begun() {
+    let (mut web, client) = sse().await;
+    let subscribing = join_all(["a", "b", "c"].map(|topic| client.subscribe(topic)));
+    let (outcomes, _stream) = tokio::join!(subscribing, async {
+        let mut events = stream(&mut web, "topic=a&topic=b&topic=c").await;
+        events.begin("a", "e1", 3, false).await;
+        events.write("event: close\ndata: {\"code\":1013,\"reason\":\"full\"}\n\n").await;
+        let mut events = stream(&mut web, "topic=a&since=e1:3").await;
+        events.begin("a", "e1", 4, true).await;
+        events.message("a", 4, "4").await;
+        events
+    });
+    let mut outcomes = outcomes.into_iter();
+    let mut kept = outcomes.next().unwrap().unwrap();
+    assert_eq!(next_text(&mut kept).await, "4");
+    for refused in outcomes {
+        match refused.unwrap_err() {
+            Error::Refused(refusal) => assert_eq!(refusal.code, ErrorCode::LimitExceeded),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn many_small_streams_become_one_without_a_gap() {
+    let (mut web, client) = sse().await;
+    let (mut subscriptions, mut streams) = (Vec::new(), Vec::new());
+    for topic in ["a", "b", "c", "d"] {
+        let (subscription, events) = tokio::join!(client.subscribe(topic), async {
+            let mut events = stream(&mut web, &format!("topic={topic}")).await;
+            events.begin(topic, "e1", 1, false).await;
+            events
+        });
+        subscriptions.push(subscription.unwrap());
+        streams.push(events);
+    }
+    let (fifth, mut one) = tokio::join!(client.subscribe("e"), async {
+        let asked = web.asked().await;
+        assert_eq!(asked.target.matches("topic=").count(), 5, "{}", asked.target);
+        assert!(asked.target.contains("since=-,e1:1,e1:1,e1:1,e1:1"), "{}", asked.target);
+        let mut events = asked.events().await;
+        events.begin("e", "e1", 0, false).await;
+        events
+    });
+    // What a stream has brought already is not repeated by the one that takes over from it.
+    streams[0].message("a", 2, "2").await;
+    assert_eq!(next_text(&mut subscriptions[0]).await, "2");
+    for topic in ["a", "b", "c"] {
+        one.begin(topic, "e1", 3, true).await;
+        one.message(topic, 2, "2").await;
+        one.message(topic, 3, "3").await;
+    }
+    // What cannot be taken over stays where it is.
+    one.begin("d", "e1", 3, false).await;
+    one.message("d", 4, "4").await;
+    for offset in ["2", "3"] {
+        streams[3].message("d", offset.parse().unwrap(), offset).await;
+    }
+    assert_eq!(next_text(&mut subscriptions[0]).await, "3");
+    for subscription in &mut subscriptions[1..] {
+        assert_eq!(next_text(subscription).await, "2");
+        assert_eq!(next_text(subscription).await, "3");
+    }
+    for ended in &mut streams[..3] {
+        ended.is_closed().await;
+    }
+    streams[3].message("d", 4, "4").await;
+    assert_eq!(next_text(&mut subscriptions[3]).await, "4");
+    one.message("e", 1, "1").await;
+    assert_eq!(next_text(&mut fifth.unwrap()).await, "1");
+}
+
+#[tokio::test]
 async fn what_needs_a_websocket_is_refused_with_a_reason() {
     let (mut web, client) = sse().await;
     assert_eq!(client.transport(), Transport::Sse);
