@@ -5,22 +5,12 @@ mod support;
 use std::time::{Duration, Instant};
 
 use fanfare::Server;
-use serde_json::{Value, json};
-use support::{Kept, http, metric_becomes, start, start_with};
-
-async fn publish(server: &Server, topic: &str, body: &str) -> String {
-    let answer = http(server, &format!("POST /v1/topics/{topic}"), &[], body.as_bytes()).await;
-    let json = answer.json();
-    format!("{}:{}", json["epoch"].as_str().unwrap(), json["offset"])
-}
+use serde_json::json;
+use support::{Kept, http, metric_becomes, position, publish, start, start_with};
 
 /// Waits until so many requests wait.
 async fn waiting(server: &Server, count: u32) {
     metric_becomes(server, "fanfare_waiting_requests", |value| value == f64::from(count)).await;
-}
-
-fn position(page: &Value) -> String {
-    format!("{}:{}", page["epoch"].as_str().unwrap(), page["offset"])
 }
 
 #[tokio::test]

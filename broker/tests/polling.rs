@@ -5,13 +5,7 @@ mod support;
 
 use fanfare::{Server, ServerConfig};
 use serde_json::json;
-use support::{Kept, http, start};
-
-async fn publish(server: &Server, topic: &str, body: &str) -> String {
-    let answer = http(server, &format!("POST /v1/topics/{topic}"), &[], body.as_bytes()).await;
-    let json = answer.json();
-    format!("{}:{}", json["epoch"].as_str().unwrap(), json["offset"])
-}
+use support::{Kept, http, publish, start};
 
 #[tokio::test]
 async fn what_a_client_has_already_is_not_sent_again() {

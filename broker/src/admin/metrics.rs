@@ -9,6 +9,7 @@ use prometheus::proto;
 use prometheus::{Registry, TextEncoder};
 
 use super::transports;
+use crate::http::Meter;
 use crate::server::AllCounters;
 
 /// All metrics of a node.
@@ -17,9 +18,10 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    pub(super) fn new(topics: Arc<TopicTable>, counters: AllCounters) -> prometheus::Result<Self> {
+    pub(super) fn new(topics: Arc<TopicTable>, meter: Meter) -> prometheus::Result<Self> {
         let registry = Registry::new();
-        registry.register(Box::new(NodeCollector { topics, counters }))?;
+        let counters = meter.shards.clone();
+        registry.register(Box::new(NodeCollector { topics, counters, meter }))?;
         #[cfg(target_os = "linux")]
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         Ok(Self { registry })
@@ -34,6 +36,7 @@ impl Metrics {
 struct NodeCollector {
     topics: Arc<TopicTable>,
     counters: AllCounters,
+    meter: Meter,
 }
 
 type Pick = fn(&ShardCounters) -> &SharedCounter;
@@ -118,9 +121,12 @@ impl Collector for NodeCollector {
             proto::MetricType::COUNTER,
             [counter(messages_out)],
         ));
-        families.extend(transports::families(&all));
         families.push(self.closes(&all));
         families.extend(self.table());
+        families.extend(transports::families(&self.meter.totals()));
+        let connections = self.meter.http_connections();
+        let help = "Connections that speak HTTP now, waiting and idle ones included.";
+        families.push(gauge_family("http_connections", help, connections as f64));
         families.extend(shards(&all[..self.topics.mailboxes().len()]));
         families.extend(histograms(&all));
         families

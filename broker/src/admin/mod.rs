@@ -18,14 +18,14 @@ use axum::routing::get;
 use fanfare_engine::TopicTable;
 use tokio::sync::watch;
 
-use crate::server::AllCounters;
+use crate::http::Meter;
 use crate::shard::Questions;
 use metrics::Metrics;
 
 /// What the admin port shows of the node.
 pub(crate) struct NodeView {
     pub(crate) topics: Arc<TopicTable>,
-    pub(crate) counters: AllCounters,
+    pub(crate) meter: Meter,
     pub(crate) questions: Vec<Questions>,
 }
 
@@ -53,7 +53,7 @@ pub(crate) fn spawn(
     let addr = listener.local_addr()?;
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let metrics = Metrics::new(node.topics, node.counters).map_err(io::Error::other)?;
+    let metrics = Metrics::new(node.topics, node.meter).map_err(io::Error::other)?;
     let admin = Admin {
         metrics: Arc::new(metrics),
         questions: node.questions.into(),

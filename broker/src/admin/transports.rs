@@ -1,51 +1,49 @@
-//! What went over each transport, by what the bytes are: what the comparison of transports rests
-//! on.
+//! Transports in Prometheus terms: bytes by what they are, messages, requests.
 
-use std::sync::Arc;
-
-use fanfare_engine::{FormCounters, PartCounters, ShardCounters, SharedCounter, WireForm};
-use prometheus::proto;
+use prometheus::proto::{self, MetricType};
 
 use super::metrics::{counter, family, labelled};
+use crate::http::{Total, Transport};
 
-/// Transports whose connections belong to shards.
-const TRANSPORTS: [&str; 3] = ["raw", "sdk", "sse"];
-
-type Part = fn(&PartCounters) -> &SharedCounter;
-
-/// What bytes are, apart from heads of requests.
-const PARTS: [(&str, Part); 3] = [
-    ("framing", |parts| &parts.framing),
-    ("envelope", |parts| &parts.envelope),
-    ("payload", |parts| &parts.payload),
-];
-
-pub(super) fn families(all: &[Arc<ShardCounters>]) -> [proto::MetricFamily; 2] {
-    let sum = |transport: &str, pick: &dyn Fn(&FormCounters) -> u64| {
-        let forms = || WireForm::ALL.into_iter().filter(|form| form.transport() == transport);
-        all.iter().flat_map(|c| forms().map(|form| pick(c.of(form)))).fold(0, u64::wrapping_add)
-    };
+/// The families of `totals`. Counters of transports are there from the start; statuses only once
+/// a request had them.
+pub(super) fn families(totals: &[(Transport, Total)]) -> [proto::MetricFamily; 3] {
     let mut bytes = Vec::new();
-    let mut messages = Vec::new();
-    for transport in TRANSPORTS {
-        let label = |metric| labelled(metric, "transport", transport);
-        let delivered = sum(transport, &|form| form.messages_out.get());
-        messages.push(label(counter(delivered)));
-        for (name, part) in PARTS {
-            let incoming = sum(transport, &|form| part(&form.bytes_in).get());
-            let outgoing = sum(transport, &|form| part(&form.bytes_out).get());
-            for (direction, count) in [("in", incoming), ("out", outgoing)] {
-                let metric = labelled(label(counter(count)), "direction", direction);
-                bytes.push(labelled(metric, "part", name));
+    let mut requests = Vec::new();
+    for (transport, total) in totals {
+        for (direction, parts) in [("in", &total.bytes_in), ("out", &total.bytes_out)] {
+            for (part, count) in parts.named() {
+                let metric = labelled(counter(count), "transport", transport.name());
+                bytes.push(labelled(labelled(metric, "direction", direction), "part", part));
             }
         }
+        for (status, count) in &total.requests {
+            let metric = labelled(counter(*count), "transport", transport.name());
+            requests.push(labelled(metric, "status", status));
+        }
     }
-    let kind = proto::MetricType::COUNTER;
-    let of_bytes = "Bytes by transport and by what they are; headers of the fragments of one \
-                    message count once.";
-    let of_messages = "Messages delivered by transport.";
+    let messages = totals
+        .iter()
+        .map(|(transport, total)| labelled(counter(total.messages), "transport", transport.name()));
     [
-        family("transport_bytes_total", of_bytes, kind, bytes),
-        family("transport_messages_total", of_messages, kind, messages),
+        family(
+            "transport_bytes_total",
+            "Bytes by transport and by what they are; headers of the fragments of one message count \
+             once.",
+            MetricType::COUNTER,
+            bytes,
+        ),
+        family(
+            "transport_messages_total",
+            "Messages that were published or delivered by each transport.",
+            MetricType::COUNTER,
+            messages,
+        ),
+        family(
+            "http_requests_total",
+            "Requests on the data port, by what they were for and their status.",
+            MetricType::COUNTER,
+            requests,
+        ),
     ]
 }

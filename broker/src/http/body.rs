@@ -82,11 +82,22 @@ impl BodyDecoder {
                         return Err(BodyError::Framing);
                     }
                     self.state = step(state, input[position])?;
+                    self.check_chunk()?;
                     1
                 }
             };
         }
         Ok(position)
+    }
+
+    /// A chunk that cannot fit is refused before it comes.
+    fn check_chunk(&self) -> Result<(), BodyError> {
+        match self.state {
+            State::Chunk(bytes) if bytes > (self.most - self.body.len()) as u64 => {
+                Err(BodyError::TooLong(self.most))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn take(

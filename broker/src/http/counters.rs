@@ -75,11 +75,15 @@ impl TransportCounters {
 
 /// The counters of a shard.
 #[derive(Debug, Default)]
-pub(crate) struct HttpCounters([TransportCounters; Transport::ALL.len()]);
+pub(crate) struct HttpCounters {
+    transports: [TransportCounters; Transport::ALL.len()],
+    /// Connections that speak HTTP now.
+    pub(crate) connections: SharedCounter,
+}
 
 impl HttpCounters {
     pub(crate) fn of(&self, transport: Transport) -> &TransportCounters {
-        &self.0[transport as usize]
+        &self.transports[transport as usize]
     }
 }
 

@@ -67,6 +67,16 @@ struct Exchanged {
     sizes: Sizes,
 }
 
+/// A connection that leaves HTTP.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) kind: ConnectionKind,
+    /// What is answered first of all.
+    pub(crate) head: Vec<u8>,
+    /// What has come behind its request.
+    pub(crate) early: Vec<u8>,
+}
+
 /// What a connection needs next.
 #[derive(Debug)]
 pub(crate) enum Step {
@@ -78,8 +88,8 @@ pub(crate) enum Step {
     Wait,
     /// [`Exchange::resume`], once the node has caught up.
     CatchUp,
-    /// To be taken over, with what has come behind its request.
-    TakeOver(Box<ConnectionKind>, Vec<u8>),
+    /// To be taken over once the replies before are written.
+    TakeOver(Box<Taken>),
     /// To be ended once its replies are written, and, if it lingers, once the peer is done too.
     End { lingers: bool },
 }
@@ -131,7 +141,10 @@ impl Exchange {
         };
         let rest = input[used..].to_vec();
         match step {
-            Step::TakeOver(kind, _) => Step::TakeOver(kind, rest),
+            Step::TakeOver(mut taken) => {
+                taken.early = rest;
+                Step::TakeOver(taken)
+            }
             Step::End { lingers } => Step::End { lingers: lingers || !rest.is_empty() },
             step => {
                 self.unread = rest;
@@ -193,14 +206,14 @@ impl Exchange {
         let mut exchanged = Exchanged { asked, framing, sizes };
         match begun {
             Begun::Takeover(Takeover { kind, head, transport }) => {
-                out.extend_from_slice(&head);
                 let status = match transport {
                     Transport::Sse => StatusCode::OK,
                     _ => StatusCode::SWITCHING_PROTOCOLS,
                 };
                 let sizes = Sizes { head_out: head.len(), ..exchanged.sizes };
                 context.counters.count(Usage::nothing(transport), status, sizes);
-                (len, Some(Step::TakeOver(Box::new(kind), Vec::new())))
+                let takeover = Box::new(Taken { kind, head, early: Vec::new() });
+                (len, Some(Step::TakeOver(takeover)))
             }
             Begun::Answer(answer) => {
                 let behind = (input.len() - len) as u64;

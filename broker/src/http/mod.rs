@@ -12,6 +12,7 @@ mod counters;
 mod events;
 mod exchange;
 mod head;
+mod meter;
 mod origin;
 mod page;
 mod problem;
@@ -37,7 +38,8 @@ use percent_encoding::percent_decode_str;
 use crate::shard::LocalShard;
 use counters::Usage;
 pub(crate) use counters::{HttpCounters, Transport};
-pub(crate) use exchange::{Exchange, Step};
+pub(crate) use exchange::{Exchange, Step, Taken};
+pub(crate) use meter::{Meter, Total};
 use problem::problem;
 use publishing::Upload;
 pub(crate) use rates::RequestRates;
@@ -55,6 +57,7 @@ pub(crate) struct HttpContext {
     pub(crate) pages: Pages,
     pub(crate) rates: Arc<RequestRates>,
     pub(crate) counters: Arc<HttpCounters>,
+    pub(crate) meter: Meter,
     pub(crate) date: DateClock,
     /// Whether every reply is the last one of its connection.
     pub(crate) is_stopping: Cell<bool>,
@@ -124,7 +127,8 @@ fn begin(request: &Request<()>, peer: IpAddr, context: &HttpContext, now: Now) -
     let origin = request.headers().get(ORIGIN).filter(|_| is_on_topics && is_allowed).cloned();
     let asked = Asked { origin, is_on_topics, wants_upgrade };
     let begun = match route {
-        Route::Page(asset) => page_answer(request.method(), asset),
+        Route::Page(asset) => read_only(request.method(), || asset.response()),
+        Route::Meter => read_only(request.method(), || context.meter.reply()),
         Route::BadTopic(detail) => {
             Begun::refuse(StatusCode::BAD_REQUEST, &detail, Transport::Other)
         }
@@ -177,6 +181,8 @@ enum Route {
     Sdk,
     Topic(TopicName),
     Topics,
+    /// The counters that the live page shows.
+    Meter,
     BadTopic(String),
     Unknown,
 }
@@ -188,6 +194,7 @@ fn route(path: &str) -> Route {
     match path {
         "/v1/ws" => Route::Sdk,
         "/v1/topics" => Route::Topics,
+        "/v1/meter" => Route::Meter,
         _ => page::find(path).map_or(Route::Unknown, Route::Page),
     }
 }
@@ -202,9 +209,9 @@ fn topic_route(encoded: &str) -> Route {
     }
 }
 
-fn page_answer(method: &Method, asset: &page::Asset) -> Begun {
+fn read_only(method: &Method, reply: impl FnOnce() -> Reply) -> Begun {
     let reply = if method == Method::GET || method == Method::HEAD {
-        asset.response()
+        reply()
     } else {
         method_not_allowed("GET")
     };

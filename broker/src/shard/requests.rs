@@ -9,14 +9,14 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown};
 use std::rc::Rc;
 
-use fanfare_engine::{ConnectionKind, Now, WaiterKey};
+use fanfare_engine::{Now, WaiterKey};
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use slab::Slab;
 
 use super::timers::Timers;
-use crate::http::{Exchange, HttpContext, Step};
+use crate::http::{Exchange, HttpContext, Step, Taken};
 
 /// The token of the listener in each shard's poll.
 const LISTENER: Token = Token(usize::MAX - 1);
@@ -153,6 +153,7 @@ impl Requests {
             has_more: false,
             end: End::No,
         });
+        self.context.counters.connections.set(self.clients.len() as u64);
         self.set_timer(index);
     }
 
@@ -210,7 +211,7 @@ impl Requests {
     }
 
     /// Keeps the count of bytes of unfinished bodies.
-    fn count_body(&mut self, index: usize, before: usize) {
+    fn count_body(&self, index: usize, before: usize) {
         let after = self.clients.get(index).map_or(0, |client| client.exchange.body_bytes());
         let change = (after as u64).wrapping_sub(before as u64);
         self.context.shard_counters.unfinished_bytes.add(change);
@@ -231,7 +232,7 @@ impl Requests {
                 }
             }
             Step::CatchUp => self.congested.push_back((index, client.serial)),
-            Step::TakeOver(kind, early) => return self.hand_over(index, &kind, early),
+            Step::TakeOver(taken) => return self.hand_over(index, *taken),
             Step::End { lingers } => {
                 client.end = if lingers { End::Lingering } else { End::AtOnce };
                 self.end_if_written(index, now);
@@ -240,14 +241,15 @@ impl Requests {
         self.set_timer(index);
     }
 
-    /// Hands a connection to the engine, with what came behind its request.
-    fn hand_over(&mut self, index: usize, kind: &ConnectionKind, mut early: Vec<u8>) {
+    /// Hands a connection to the engine, unless replies to requests before are still unsent: who
+    /// does not read them has no use for more.
+    fn hand_over(&mut self, index: usize, taken: Taken) {
         self.timers.forget(index);
         let client = self.clients.remove(index);
-        // A socket that cannot take its first 200 bytes is broken.
+        self.context.counters.connections.set(self.clients.len() as u64);
         if client.unsent.is_empty() {
             // Fails only if the system cannot watch the socket; dropping it tells the client.
-            let _ = self.context.local.open(client.stream, kind, &mut early);
+            let _ = self.context.local.open(client.stream, taken);
         }
     }
 
@@ -432,6 +434,7 @@ impl Requests {
 
     fn remove(&mut self, index: usize, now: Now) {
         let Some(client) = self.clients.try_remove(index) else { return };
+        self.context.counters.connections.set(self.clients.len() as u64);
         self.timers.forget(index);
         self.out.clear();
         let bytes = client.exchange.body_bytes();

@@ -58,6 +58,17 @@ pub(crate) async fn http(server: &Server, start: &str, headers: &[&str], body: &
     parse(&exchange(server, &[request.as_bytes(), body].concat()).await)
 }
 
+/// Publishes a body on a topic; its position.
+pub(crate) async fn publish(server: &Server, topic: &str, body: &str) -> String {
+    let answer = http(server, &format!("POST /v1/topics/{topic}"), &[], body.as_bytes()).await;
+    position(&answer.json())
+}
+
+/// The position that a page or the answer to a publish tells.
+pub(crate) fn position(told: &Value) -> String {
+    format!("{}:{}", told["epoch"].as_str().unwrap(), told["offset"])
+}
+
 /// An HTTP connection that is kept for several requests.
 #[derive(Debug)]
 pub(crate) struct Kept {

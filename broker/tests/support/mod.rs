@@ -16,7 +16,7 @@ use std::time::Duration;
 use fanfare::{Limits, Server, ServerConfig};
 
 pub(crate) use events::{Event, EventReader};
-pub(crate) use http::{Answer, Kept, admin, exchange, http, metric, parse};
+pub(crate) use http::{Answer, Kept, admin, exchange, http, metric, parse, position, publish};
 pub(crate) use order::InOrder;
 pub(crate) use wire::{Frame, Wire, close_code, frame, handshake};
 pub(crate) use ws::Ws;

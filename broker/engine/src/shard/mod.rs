@@ -44,6 +44,7 @@ use marks::Marks;
 pub(crate) use marks::OutboxTotals;
 pub use report::{ConnectionReport, ConnectionState};
 use subscribers::LocalTopics;
+use subscriptions::Wishes;
 use tier::TierQueue;
 use waiters::Waiters;
 pub use waiters::{WaitError, WaiterKey};
@@ -191,8 +192,21 @@ impl<S: Socket> Shard<S> {
         Some(connection.outbox_bytes() + connection.socket.unsent_bytes())
     }
 
-    /// Takes over a connection whose handshake is done.
+    /// Takes over a connection whose request is answered.
     pub fn open(&mut self, socket: S, kind: &ConnectionKind, now: Now) -> Key {
+        self.open_with(socket, kind, &[], now)
+    }
+
+    /// Takes over a connection and answers its request with `head`, before anything else is
+    /// written. A raw stream is subscribed by then, so that whoever has read the answer hears
+    /// what is published from there on.
+    pub fn open_with(
+        &mut self,
+        socket: S,
+        kind: &ConnectionKind,
+        head: &[u8],
+        now: Now,
+    ) -> Key {
         let (form, phase) = match kind {
             ConnectionKind::Raw { .. } => (WireForm::Raw, Phase::Open),
             ConnectionKind::Sdk(codec) => (WireForm::Sdk(*codec), Phase::AwaitingConnect),
@@ -206,10 +220,14 @@ impl<S: Socket> Shard<S> {
         self.counters.connections.add(1);
         self.counters.connections_opened.add(1);
         self.pings.push(key, serial, now.ms());
+        if !matches!(kind, ConnectionKind::Raw { .. }) && !self.write_head(key, head) {
+            return key;
+        }
         match kind {
             ConnectionKind::Sdk(_) => self.connects.push(key, serial, now.ms()),
             ConnectionKind::Raw { topic, since, options } => {
-                self.open_raw(key, topic, since.as_ref(), *options, now);
+                let wishes = Wishes { since: since.as_ref(), options: *options, listens: false };
+                self.open_raw(key, topic, wishes, head, now);
             }
             ConnectionKind::TopicEvents { topic, since, options } => {
                 self.open_topic_events(key, topic, since.as_ref(), *options, now);
@@ -219,6 +237,17 @@ impl<S: Socket> Shard<S> {
             }
         }
         key
+    }
+
+    /// Answers the request of a connection. `false`: a socket that cannot take its first few
+    /// hundred bytes is broken, and its connection has ended.
+    fn write_head(&mut self, key: Key, head: &[u8]) -> bool {
+        let Some(connection) = self.connections.get_mut(key) else { return false };
+        if head.is_empty() || connection.socket.write(head).is_ok_and(|n| n == head.len()) {
+            return true;
+        }
+        self.end(key);
+        false
     }
 
     /// Reads what has come for a connection. `to_end`: go on until the socket would block, which
