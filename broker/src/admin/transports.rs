@@ -28,8 +28,8 @@ pub(super) fn families(totals: &[(Transport, Total)]) -> [proto::MetricFamily; 3
     [
         family(
             "transport_bytes_total",
-            "Bytes by transport and by what they are; headers of the fragments of one message count \
-             once.",
+            "Bytes by transport and by what they are; headers of the fragments of one message \
+             count once.",
             MetricType::COUNTER,
             bytes,
         ),

@@ -3,7 +3,8 @@
 //!
 //! Routes requests and guards browsers' origins. What HTTP itself demands is in `head`, `body`,
 //! `reply` and `exchange`; what a topic answers in `reading` and `publishing`; what makes a
-//! handshake valid in `upgrade`, what makes an event stream in `events`. Nothing here knows a socket.
+//! handshake valid in `upgrade`, what makes an event stream in `events`. Nothing here knows a
+//! socket.
 
 mod accept;
 mod body;

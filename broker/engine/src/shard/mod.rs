@@ -200,13 +200,7 @@ impl<S: Socket> Shard<S> {
     /// Takes over a connection and answers its request with `head`, before anything else is
     /// written. A raw stream is subscribed by then, so that whoever has read the answer hears
     /// what is published from there on.
-    pub fn open_with(
-        &mut self,
-        socket: S,
-        kind: &ConnectionKind,
-        head: &[u8],
-        now: Now,
-    ) -> Key {
+    pub fn open_with(&mut self, socket: S, kind: &ConnectionKind, head: &[u8], now: Now) -> Key {
         let (form, phase) = match kind {
             ConnectionKind::Raw { .. } => (WireForm::Raw, Phase::Open),
             ConnectionKind::Sdk(codec) => (WireForm::Sdk(*codec), Phase::AwaitingConnect),

@@ -225,7 +225,7 @@ impl Session {
                 for (name, head) in ping.heads {
                     let track = self.ways.of_name(record.topic(&name));
                     let has = track.is_some_and(|track| {
-                        // Where the node has no room to keep the newest, the head says what is lost.
+                        // Where the node has no room for the newest, the head says what is lost.
                         let is_kept = track.terms.mode == Mode::All || record.rings_have_room();
                         track.has(head) || !is_kept
                     });
