@@ -2,6 +2,7 @@
 
 import { setTimeout } from 'node:timers/promises';
 
+import axe from 'axe-core';
 import { chromium } from 'playwright-core';
 
 // Nothing but the broker is to be reached.
@@ -78,4 +79,11 @@ export function untilMore(page, selector, least) {
 export async function untilChanged(page, selector) {
   const before = await page.textContent(selector);
   await until(async () => (await page.textContent(selector)) !== before);
+}
+
+// What of the page breaks a rule of accessibility, as axe sees it.
+export async function barriers(page) {
+  await page.evaluate(axe.source);
+  const { violations } = await page.evaluate(() => globalThis.axe.run());
+  return violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(' ')}`);
 }

@@ -4,7 +4,9 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, test } from 'node:test';
 
 import { Broker } from './broker.js';
-import { launch, numberAt, open, until, untilChanged, untilLive, untilMore } from './browser.js';
+import {
+  barriers, launch, numberAt, open, until, untilChanged, untilLive, untilMore,
+} from './browser.js';
 
 const PHONE = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true };
 
@@ -135,6 +137,17 @@ describe('the live page', () => {
     assert.ok(await body('backgroundColor') < 0.1 && await body('color') > 0.7);
     await untilChartIsDrawn();
   });
+
+  for (const colorScheme of ['light', 'dark']) {
+    for (const [device, options] of Object.entries({ desk: {}, phone: PHONE })) {
+      const name = `nobody is barred: ${colorScheme}, ${device}`;
+      // Without motion, as cells that flash are between two colours.
+      onPage(name, { ...options, colorScheme, reducedMotion: 'reduce' }, async () => {
+        await untilMore(page, '#messages', 100);
+        assert.deepEqual(await barriers(page), []);
+      });
+    }
+  }
 
   onPage('every control has a name, and radio buttons a legend', {}, async () => {
     const controls = await page.$$eval('button, input, select, a[href]', (elements) =>
