@@ -3,6 +3,7 @@
 
 mod connections;
 mod metrics;
+mod reload;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -13,10 +14,11 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
 use fanfare_engine::TopicTable;
 use tokio::sync::watch;
 
+use crate::reload::Reloader;
 use crate::server::AllCounters;
 use crate::shard::Questions;
 use metrics::Metrics;
@@ -26,6 +28,7 @@ pub(crate) struct NodeView {
     pub(crate) topics: Arc<TopicTable>,
     pub(crate) counters: AllCounters,
     pub(crate) questions: Vec<Questions>,
+    pub(crate) reloader: Arc<Reloader>,
 }
 
 /// The running admin port.
@@ -39,6 +42,7 @@ pub(crate) struct AdminThread {
 struct Admin {
     metrics: Arc<Metrics>,
     questions: Arc<[Questions]>,
+    reloader: Arc<Reloader>,
     /// True while the broker stops.
     stopping: watch::Receiver<bool>,
 }
@@ -56,16 +60,18 @@ pub(crate) fn spawn(
     let admin = Admin {
         metrics: Arc::new(metrics),
         questions: node.questions.into(),
+        reloader: node.reloader,
         stopping: stopping.clone(),
     };
     let router = Router::new()
         .route("/metrics", get(metrics_text))
         .route("/v1/connections", get(connections::worst))
+        .route("/v1/reload", post(reload::reload))
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready))
         .fallback(|| async {
-            let routes = "there is nothing here; try /metrics, /v1/connections, /health/live, \
-                          /health/ready\n";
+            let routes = "there is nothing here; try /metrics, /v1/connections, /v1/reload, \
+                          /health/live, /health/ready\n";
             (StatusCode::NOT_FOUND, routes)
         })
         .with_state(admin);

@@ -34,6 +34,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::shard::LocalShard;
+pub(crate) use origin::AllowedOrigins;
 use problem::problem;
 pub(crate) use upgrade::Upgrade;
 
@@ -47,7 +48,7 @@ const HEADERS_MAX: usize = 64;
 /// What the requests of one shard share.
 pub(crate) struct HttpContext {
     pub(crate) local: LocalShard,
-    pub(crate) allowed_origins: Arc<[String]>,
+    pub(crate) allowed_origins: Arc<AllowedOrigins>,
 }
 
 type Reply = Response<Full<Bytes>>;
@@ -171,7 +172,7 @@ fn handshake<B>(
 
 async fn respond(request: Request<Incoming>, context: &HttpContext, slot: &UpgradeSlot) -> Reply {
     let wants_upgrade = upgrade::is_wanted(&request);
-    let mut reply = match handshake(&request, &context.allowed_origins) {
+    let mut reply = match handshake(&request, &context.allowed_origins.get()) {
         Some(Ok(upgrade)) => {
             let reply = upgrade.reply();
             slot.replace(Some(upgrade.kind));
@@ -193,7 +194,7 @@ async fn respond_plain(request: Request<Incoming>, context: &HttpContext) -> Rep
     match route(request.uri().path()) {
         Route::Page(asset) => page_reply(request.method(), asset),
         Route::BadTopic(detail) => problem(StatusCode::BAD_REQUEST, &detail),
-        Route::Topic(_) if !origin::is_allowed(&request, &context.allowed_origins) => {
+        Route::Topic(_) if !origin::is_allowed(&request, &context.allowed_origins.get()) => {
             problem(StatusCode::FORBIDDEN, origin::REFUSAL)
         }
         Route::Topic(topic) => topics::respond(request, &topic, context).await,

@@ -247,7 +247,7 @@ fn handle_first_bytes(
     context: &Rc<HttpContext>,
     now: Now,
 ) {
-    match handshakes.handle_readable(index, scratch, &context.allowed_origins, now) {
+    match handshakes.handle_readable(index, scratch, &context.allowed_origins.get(), now) {
         Outcome::Nothing => {}
         Outcome::Upgraded { stream, upgrade, used, read } => {
             let early = &mut scratch[used..read];

@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock;
-use crate::http::HttpContext;
+use crate::http::{AllowedOrigins, HttpContext};
 use event_loop::EventLoop;
 use questions::{QUESTIONS_MAX, Question};
 pub(crate) use questions::{Questions, worst_connections};
@@ -34,7 +34,7 @@ pub(crate) struct ShardSpec {
     pub(crate) topics: Arc<TopicTable>,
     pub(crate) poll: mio::Poll,
     pub(crate) listener: TcpListener,
-    pub(crate) allowed_origins: Arc<[String]>,
+    pub(crate) allowed_origins: Arc<AllowedOrigins>,
     /// Turns true when the broker stops.
     pub(crate) stop: watch::Receiver<bool>,
 }
