@@ -9,10 +9,13 @@ pub mod cli;
 mod clock;
 pub mod config;
 pub mod demo;
+mod descriptors;
 mod http;
 mod net;
+mod reload;
 mod server;
 mod shard;
 
 pub use fanfare_engine::{Limits, LimitsError, NamespaceOptions, Namespaces, SlowConsumer};
+pub use reload::{Change, ReloadError, Reloaded};
 pub use server::{Publisher, Server, ServerConfig, StartError};

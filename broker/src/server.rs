@@ -7,27 +7,33 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use documented::DocumentedFields;
 use fanfare_engine::{Limits, LimitsError, Mailbox, PublishError, ShardCounters, TopicTable};
 use fanfare_protocol::{Payload, TopicName};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use crate::admin::{self, AdminThread, NodeView};
+use crate::config::{Mistakes, Source};
 use crate::http::{HttpCounters, Meter, RequestRates};
+use crate::reload::{ReloadError, Reloaded, Reloader};
 use crate::shard::{self, ShardSpec, WAKE};
 use crate::{clock, net};
 
-/// How a broker is to be started.
-#[derive(Clone, Debug)]
+/// How a broker is to be started. What is said of a field here is also what the configuration
+/// reference says of its setting.
+#[derive(Clone, Debug, DocumentedFields)]
 pub struct ServerConfig {
-    /// Where clients connect. Port 0 lets the kernel choose.
+    /// Where clients connect; port 0 lets the system choose. This machine alone, until the operator
+    /// says that the network may.
     pub listen: SocketAddr,
-    /// Where health and metrics are. Should not be reachable from outside.
+    /// Where health, metrics and administration are. Whoever reaches it may see and change the
+    /// broker, so keep it out of reach of clients.
     pub admin_listen: SocketAddr,
-    /// Threads that serve connections; one for each core unless told otherwise.
-    pub shards: NonZeroUsize,
-    /// Origins of pages that may connect, beside those that the broker serves itself, written
-    /// `https://example.com`; `*` is any.
+    /// Threads that serve connections; `auto` is one for each core.
+    pub shards: Option<NonZeroUsize>,
+    /// Origins whose pages may connect, as https://app.example, beside those that the broker serves
+    /// itself; * is any. Browsers let every page try, so none may that is not named.
     pub allowed_origins: Vec<String>,
     /// What the broker allows.
     pub limits: Limits,
@@ -38,7 +44,7 @@ impl Default for ServerConfig {
         Self {
             listen: ([127, 0, 0, 1], 8080).into(),
             admin_listen: ([127, 0, 0, 1], 8081).into(),
-            shards: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            shards: None,
             allowed_origins: Vec::new(),
             limits: Limits::default(),
         }
@@ -52,7 +58,7 @@ impl ServerConfig {
         Self {
             listen: ([127, 0, 0, 1], 0).into(),
             admin_listen: ([127, 0, 0, 1], 0).into(),
-            shards: NonZeroUsize::MIN.saturating_add(1),
+            shards: NonZeroUsize::new(2),
             ..Self::default()
         }
     }
@@ -70,6 +76,9 @@ pub enum StartError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The configuration has mistakes.
+    #[error(transparent)]
+    Config(#[from] Mistakes),
     /// The limits contradict each other.
     #[error(transparent)]
     Limits(#[from] LimitsError),
@@ -82,7 +91,7 @@ pub enum StartError {
 }
 
 /// More threads than any machine has cores for.
-const SHARDS_MAX: usize = 1_024;
+pub(crate) const SHARDS_MAX: usize = 1_024;
 
 fn explain(error: &io::Error) -> String {
     match error.kind() {
@@ -101,6 +110,7 @@ pub struct Server {
     topics: Arc<TopicTable>,
     shards: Vec<thread::JoinHandle<()>>,
     counters: AllCounters,
+    reloader: Arc<Reloader>,
     stop: watch::Sender<bool>,
 }
 
@@ -113,20 +123,27 @@ impl Server {
     /// # Errors
     /// [`StartError`]; then nothing is left running.
     pub fn start(config: ServerConfig) -> Result<Self, StartError> {
-        Self::start_on(config, None)
+        Self::start_with(config, None, None)
     }
 
-    /// As [`Self::start`], accepting from `inherited` in place of the address to listen on: a
-    /// listener that whoever started this process has opened.
+    /// Starts a broker with the configuration of `source`, which [`Self::reload`] reads again. It
+    /// accepts from `inherited`, if there is one, in place of the address to listen on: a listener
+    /// that whoever started this process has opened.
     ///
     /// # Errors
     /// [`StartError`]; then nothing is left running.
-    pub fn start_on(
+    pub fn start_from(source: Source, inherited: Option<TcpListener>) -> Result<Self, StartError> {
+        Self::start_with(source.load()?.server, Some(source), inherited)
+    }
+
+    fn start_with(
         config: ServerConfig,
+        source: Option<Source>,
         inherited: Option<TcpListener>,
     ) -> Result<Self, StartError> {
         config.limits.check()?;
-        let count = config.shards.get();
+        let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let count = config.shards.unwrap_or_else(cores).get();
         if count > SHARDS_MAX {
             return Err(StartError::Shards(count));
         }
@@ -147,14 +164,14 @@ impl Server {
 
         let polls = (0..count).map(|_| mio::Poll::new()).collect::<io::Result<Vec<_>>>()?;
         let mailboxes = polls.iter().map(mailbox).collect::<io::Result<Vec<_>>>()?;
-        let limits = Arc::new(config.limits);
+        let limits = Arc::new(config.limits.clone());
         let topics = Arc::new(TopicTable::new(mailboxes, limits, fastrand::u64(..)));
         let node: Arc<str> = format!("{:08x}", fastrand::u32(..)).into();
-        let allowed_origins: Arc<[String]> = config.allowed_origins.into();
         let rates = Arc::new(RequestRates::new(topics.limits().requests_per_second_max));
         let counters = AllCounters::default();
         let http = (0..count).map(|_| Arc::<HttpCounters>::default()).collect();
         let meter = Meter { http, shards: counters.clone() };
+        let reloader = Arc::new(Reloader::new(source, config, topics.clone()));
         let (stop, stopped) = watch::channel(false);
 
         let mut shards = Vec::with_capacity(count);
@@ -166,7 +183,7 @@ impl Server {
                 topics: topics.clone(),
                 poll,
                 listener,
-                allowed_origins: allowed_origins.clone(),
+                allowed_origins: reloader.allowed_origins().clone(),
                 rates: rates.clone(),
                 meter: meter.clone(),
                 stop: stopped.clone(),
@@ -177,9 +194,10 @@ impl Server {
             counters.write().push(shard.counters);
             questions.push(shard.questions);
         }
-        let node = NodeView { topics: topics.clone(), meter, questions };
+        let node =
+            NodeView { topics: topics.clone(), meter, questions, reloader: reloader.clone() };
         let admin = admin::spawn(admin_listener, node, stopped)?;
-        Ok(Self { addr, admin, topics, shards, counters, stop })
+        Ok(Self { addr, admin, topics, shards, counters, reloader, stop })
     }
 
     /// Where clients connect.
@@ -236,6 +254,14 @@ impl Server {
     #[must_use]
     pub fn messages_in(&self) -> u64 {
         self.counters.read().iter().map(|c| c.messages_in.get()).sum()
+    }
+
+    /// Reads the configuration again and takes over what can be changed while the broker runs.
+    ///
+    /// # Errors
+    /// [`ReloadError`]; nothing has changed.
+    pub fn reload(&self) -> Result<Reloaded, ReloadError> {
+        self.reloader.reload()
     }
 
     /// Stops accepting, closes every connection with 1012, a thousand in a second, and waits until

@@ -6,7 +6,9 @@ use std::io::Write;
 use std::process::Stdio;
 
 use support::Ws;
-use support::process::{Broker, fails_with_one_line, fanfare, text, wait_for_subscriptions};
+use support::process::{
+    Broker, fails_with_one_line, fanfare, signal, text, wait_for_subscriptions,
+};
 
 #[test]
 fn a_subscriber_prints_what_is_published() {
@@ -99,7 +101,7 @@ fn mistakes_of_a_person_are_one_clear_line() {
     fails_with_one_line(&run(&["sub", "a b"]), 2, "a topic name holds ' '");
     fails_with_one_line(&run(&["pub", "a..b", "x"]), 2, "empty level");
     fails_with_one_line(&run(&["serve", "--shards", "0"]), 2, "--shards");
-    fails_with_one_line(&run(&["serve", "--message-bytes-max", "1"]), 1, "message limit");
+    fails_with_one_line(&run(&["serve", "--message-bytes-max", "1"]), 78, "message limit");
     fails_with_one_line(&run(&["serve", "--message-bytes-max", "many"]), 2, "64KiB");
     fails_with_one_line(&run(&["dance"]), 2, "dance");
 }
@@ -142,9 +144,8 @@ fn the_demo_has_a_market_in_it_and_ends_on_ctrl_c() {
 #[test]
 fn ctrl_c_ends_a_subscriber_with_130() {
     let broker = Broker::start("serve");
-    let subscriber = fanfare(&["sub", "--server", &broker.url, "t"]).spawn().unwrap();
-    let mut subscriber = Broker { child: subscriber, url: String::new(), admin: String::new() };
+    let mut subscriber = fanfare(&["sub", "--server", &broker.url, "t"]).spawn().unwrap();
     wait_for_subscriptions(&broker, 1);
-    subscriber.signal("INT");
-    assert_eq!(subscriber.child.wait().unwrap().code(), Some(130));
+    signal(&subscriber, "INT");
+    assert_eq!(subscriber.wait().unwrap().code(), Some(130));
 }

@@ -1,11 +1,14 @@
 //! Every maximum of the broker, with its reason. Limits of the wire itself are in the protocol
 //! crate. A value over one of these is refused with a message that names it.
 
+use documented::DocumentedFields;
+
 use crate::namespace::Namespaces;
 use crate::ws::DecodeLimits;
 
-/// What one node allows. Sizes in bytes, times in milliseconds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What one node allows. Sizes in bytes, times in milliseconds. What is said of a field here is
+/// also what the broker's configuration reference says of its setting.
+#[derive(Clone, Debug, PartialEq, Eq, DocumentedFields)]
 pub struct Limits {
     /// Longest message from a client. Ticks and headlines have a few hundred bytes; 64 KiB leaves
     /// room for a batch of subscriptions and keeps what one connection can pin small.
@@ -25,10 +28,11 @@ pub struct Limits {
     /// the high-water mark, so only replies that the client does not read come this far. One
     /// frame may always pass it, so the true bound is this plus one frame.
     pub outbox_bytes_max: usize,
-    /// Bytes in all outboxes of the node beyond which the three marks above are halved, again and
+    /// Bytes in all outboxes of the node beyond which the marks of the outbox are halved, again and
     /// again, down to a sixteenth. Room for 4,096 connections at the high-water mark.
     pub outbox_total_bytes_max: usize,
-    /// How long a connection with something to be sent may take no byte.
+    /// How long a connection with something to be sent may take no byte. Longer than a phone needs
+    /// to change networks; a reader that is gone holds its outbox no longer than this.
     pub stall_timeout_ms: u64,
     /// Most subscriptions of one connection. A page of quotes needs a few hundred.
     pub subscriptions_per_connection_max: usize,
@@ -41,8 +45,8 @@ pub struct Limits {
     pub pattern_topics_per_second_max: usize,
     /// Most topics on the node; each costs about half a kibibyte beside its history.
     pub topics_max: usize,
-    /// Most bytes of messages kept for all topics; beyond it a topic keeps nothing new.
-    /// Keys of publishes count as well.
+    /// Most bytes of messages kept for all topics; beyond it a topic keeps nothing new. Keys of
+    /// publishes count as well.
     pub history_total_bytes_max: usize,
     /// What topics keep and what their subscribers get, by namespace.
     pub namespaces: Namespaces,
@@ -52,22 +56,25 @@ pub struct Limits {
     /// How long a publish with a key is remembered, so that it is not published twice. A client
     /// that lost its connection is back long before.
     pub publish_key_window_ms: u64,
-    /// Most keys remembered for each topic.
+    /// Most keys remembered for each topic: eight keyed publishes a second for the whole window.
     pub publish_keys_max: usize,
     /// Most patterns that the node's connections subscribe to, each counted once. Bounds the work
     /// of finding those that match a new topic.
     pub patterns_max: usize,
-    /// How often the broker pings each connection.
+    /// How often the broker pings each connection. Below the 30 s and 60 s after which proxies and
+    /// mobile networks forget a silent connection.
     pub ping_interval_ms: u64,
-    /// How long after a ping a connection may stay silent.
+    /// How long after a ping a connection may stay silent. Several round trips of a slow network.
     pub pong_timeout_ms: u64,
     /// How long a connection may take from the first byte to the end of its handshake, and an SDK
-    /// connection from there to its `connect` command.
+    /// connection from there to its `connect` command. Whoever only opens connections holds each no
+    /// longer.
     pub handshake_timeout_ms: u64,
-    /// How long a message may stay unfinished, apart from the time that its bytes need at
-    /// [`Self::message_bytes_per_second_min`].
+    /// How long a message may stay unfinished, apart from the time that its bytes need at the
+    /// slowest rate allowed. Ends those who send a byte now and then to keep the rest.
     pub message_timeout_ms: u64,
-    /// Slowest rate at which a large message may arrive.
+    /// Slowest rate at which a large message may arrive, in bytes a second. A bad mobile network is
+    /// faster.
     pub message_bytes_per_second_min: u64,
     /// Most requests that wait for a message on one shard (long polling). Each takes some hundred
     /// bytes beside its connection.
@@ -82,14 +89,16 @@ pub struct Limits {
     /// operator knows who asks: behind a proxy or a company's gateway thousands of clients have
     /// one address.
     pub requests_per_second_max: u32,
-    /// How long a closing connection may take to say goodbye.
+    /// How long a closing connection may take to say goodbye before it is cut.
     pub close_timeout_ms: u64,
     /// How long a broker that stops may take to close all connections. Longer than the close
     /// timeout; a supervisor that kills it must wait longer still.
     pub drain_timeout_ms: u64,
-    /// Messages in a shard's mailbox from which publishers are not read.
+    /// Messages in a shard's mailbox from which publishers are not read: some milliseconds of work
+    /// for the shard.
     pub mailbox_messages_mark: usize,
-    /// Bytes of messages in a shard's mailbox from which publishers are not read.
+    /// Bytes of messages in a shard's mailbox from which publishers are not read. Bounds what a
+    /// burst of large messages takes.
     pub mailbox_bytes_mark: usize,
     /// Bytes that one shard keeps of unfinished messages of all its connections; the connection
     /// that passes it is closed.
@@ -154,6 +163,20 @@ pub enum LimitsError {
     /// A time is zero.
     #[error("{0} must be at least 1 ms")]
     Zero(&'static str),
+}
+
+impl LimitsError {
+    /// The fields of [`Limits`] that it is about.
+    #[must_use]
+    pub fn fields(&self) -> Vec<&'static str> {
+        match self {
+            Self::MessageBytes(_) => vec!["message_bytes_max"],
+            Self::Outbox(..) => {
+                vec!["outbox_low_water_bytes", "outbox_high_water_bytes", "outbox_bytes_max"]
+            }
+            Self::Zero(field) => vec![field],
+        }
+    }
 }
 
 impl Limits {

@@ -6,25 +6,31 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use documented::DocumentedFields;
 use fanfare_protocol::Mode;
 
-/// The options of a namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The options of a namespace. What is said of a field here is also what the broker's configuration
+/// reference says of its setting.
+#[derive(Clone, Debug, PartialEq, Eq, DocumentedFields)]
 pub struct NamespaceOptions {
-    /// Most messages kept for each topic.
+    /// Most messages kept for each topic, for readers that fall behind or come back. A hundred span
+    /// a reconnect on most topics.
     pub history_messages: usize,
-    /// Most bytes of messages kept for each topic.
+    /// Most bytes of messages kept for each topic, so that topics of large messages keep fewer.
     pub history_bytes: usize,
-    /// How long a message is kept.
+    /// How long a message is kept. Long enough for a browser that was put to sleep for a while.
     pub history_age_ms: u64,
     /// Whether a topic's newest message is kept however old it is, and whatever the options above
     /// say. Such a topic stays in the table for good.
     pub latest: bool,
-    /// What a subscription gets when its connection does not keep up, unless it asks otherwise.
+    /// What a subscription gets when its connection does not keep up, unless it asks otherwise:
+    /// `all` is every message in order or the exact gap, `latest` the newest message.
     pub mode: Mode,
-    /// What becomes of a connection that does not keep up with a subscription of mode `all`.
+    /// What becomes of a connection that does not keep up with a subscription of mode `all`: it may
+    /// `catch_up` from history, or `disconnect` at the outbox's hard limit.
     pub slow_consumer: SlowConsumer,
-    /// Whether the node knows who subscribes to a topic, and tells.
+    /// Whether the node knows who subscribes to a topic, and tells. Off, because on a topic with
+    /// many subscribers every one of them hears of every other.
     pub presence: bool,
 }
 
@@ -66,9 +72,20 @@ impl Namespaces {
         self.named.insert(name.into(), Arc::new(options));
     }
 
+    /// The options of the namespace `name`, to be changed. They begin as those of the default.
+    pub fn entry(&mut self, name: &str) -> &mut NamespaceOptions {
+        let options = self.named.entry(name.into()).or_insert_with(|| self.default.clone());
+        Arc::make_mut(options)
+    }
+
     /// Changes the options of topics whose first level has none of its own.
     pub fn default_mut(&mut self) -> &mut NamespaceOptions {
         Arc::make_mut(&mut self.default)
+    }
+
+    /// The namespaces with options of their own, in no order.
+    pub fn named(&self) -> impl Iterator<Item = (&str, &NamespaceOptions)> {
+        self.named.iter().map(|(name, options)| (&**name, &**options))
     }
 
     /// The options of the topic or pattern `name`.

@@ -3,6 +3,7 @@
 
 mod connections;
 mod metrics;
+mod reload;
 mod transports;
 
 use std::io;
@@ -14,11 +15,12 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
 use fanfare_engine::TopicTable;
 use tokio::sync::watch;
 
 use crate::http::Meter;
+use crate::reload::Reloader;
 use crate::shard::Questions;
 use metrics::Metrics;
 
@@ -27,6 +29,7 @@ pub(crate) struct NodeView {
     pub(crate) topics: Arc<TopicTable>,
     pub(crate) meter: Meter,
     pub(crate) questions: Vec<Questions>,
+    pub(crate) reloader: Arc<Reloader>,
 }
 
 /// The running admin port.
@@ -40,6 +43,7 @@ pub(crate) struct AdminThread {
 struct Admin {
     metrics: Arc<Metrics>,
     questions: Arc<[Questions]>,
+    reloader: Arc<Reloader>,
     /// True while the broker stops.
     stopping: watch::Receiver<bool>,
 }
@@ -57,16 +61,18 @@ pub(crate) fn spawn(
     let admin = Admin {
         metrics: Arc::new(metrics),
         questions: node.questions.into(),
+        reloader: node.reloader,
         stopping: stopping.clone(),
     };
     let router = Router::new()
         .route("/metrics", get(metrics_text))
         .route("/v1/connections", get(connections::worst))
+        .route("/v1/reload", post(reload::reload))
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready))
         .fallback(|| async {
-            let routes = "there is nothing here; try /metrics, /v1/connections, /health/live, \
-                          /health/ready\n";
+            let routes = "there is nothing here; try /metrics, /v1/connections, /v1/reload, \
+                          /health/live, /health/ready\n";
             (StatusCode::NOT_FOUND, routes)
         })
         .with_state(admin);

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use super::serve::{Options, StopSignals, print_addresses, stop_gracefully};
+use super::options::Options;
+use super::serve::{StopSignals, print_addresses, stop_gracefully};
 use crate::demo::Feed;
 use crate::{Server, StartError};
 
@@ -42,7 +43,7 @@ Examples:
 impl Demo {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let mut stop = StopSignals::new()?;
-        let server = Server::start(self.options.into_config()?)?;
+        let server = Server::start_from(self.options.source(), None)?;
         let feed =
             Feed::start(server.publisher(), self.seed, self.rate).map_err(StartError::System)?;
         print_addresses(&server);

@@ -1,9 +1,12 @@
 //! The command line: one file for each subcommand, one definition for help and parsing.
 //!
-//! Exit codes: 0 done, 1 failed for a reason printed in one line, 2 wrong usage, 130 interrupted.
+//! Exit codes: 0 done, 1 failed for a reason printed in one line, 2 wrong usage, 78 a mistake in the
+//! configuration (`EX_CONFIG` of sysexits), 130 interrupted.
 
+mod config;
 mod demo;
 mod history;
+mod options;
 mod publish;
 mod serve;
 mod subscribe;
@@ -13,6 +16,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use fanfare_client::{Client, Transport};
+
+use crate::StartError;
+use crate::config::Mistakes;
 
 /// A pub/sub broker over WebSocket: publish once, every subscriber hears it.
 #[derive(Debug, Parser)]
@@ -25,6 +31,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Subcommands {
     Serve(serve::Serve),
+    Config(config::Config),
     Demo(demo::Demo),
     Pub(publish::Publish),
     Sub(subscribe::Subscribe),
@@ -43,6 +50,7 @@ pub fn run() -> ExitCode {
     let result = runtime.block_on(async {
         match cli.command {
             Subcommands::Serve(serve) => serve.run().await,
+            Subcommands::Config(config) => config.run(),
             Subcommands::Demo(demo) => demo.run().await,
             Subcommands::Pub(publish) => publish.run().await,
             Subcommands::Sub(subscribe) => subscribe.run().await,
@@ -60,8 +68,16 @@ pub fn run() -> ExitCode {
 
 fn fail(error: &anyhow::Error) -> ExitCode {
     eprintln!("fanfare: {error:#}");
-    ExitCode::from(1)
+    let of_configuration = error.is::<Mistakes>()
+        || matches!(
+            error.downcast_ref(),
+            Some(StartError::Config(_) | StartError::Limits(_) | StartError::Shards(_))
+        );
+    ExitCode::from(if of_configuration { WRONG_CONFIGURATION } else { 1 })
 }
+
+/// Apart from other failures, so that whoever starts the broker again and again can stop.
+const WRONG_CONFIGURATION: u8 = 78;
 
 /// Whoever reads our output has enough, as `head` does; that is no error.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -1,16 +1,13 @@
 //! `fanfare serve`: a broker until it is told to stop.
 
-use std::net::SocketAddr;
-use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use listenfd::ListenFd;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::options::Options;
 use super::supervisor;
-use crate::config::{self, ConfigError};
-use crate::{Server, ServerConfig};
+use crate::{Server, descriptors};
 
 /// Start a broker.
 #[derive(Debug, clap::Args)]
@@ -33,67 +30,39 @@ Examples:
           [namespaces.stocks]
           latest = true           # keep each topic's newest message
           history_messages = 100
+      `fanfare config default` writes a file with everything that can be set;
+      SIGHUP, or a POST to /v1/reload of the admin port, reads it again
 
   fanfare serve --listen 127.0.0.1:0 --shards 1
       one thread, on a port that the system chooses and the first line tells";
 
-/// What `serve` and `demo` share.
-#[derive(Debug, clap::Args)]
-pub(super) struct Options {
-    /// Where clients connect; port 0 lets the system choose.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
-    listen: SocketAddr,
-
-    /// Where health and metrics are; keep it out of reach of clients.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
-    admin_listen: SocketAddr,
-
-    /// Threads that serve connections [default: one for each core].
-    #[arg(long, value_name = "N")]
-    shards: Option<NonZeroUsize>,
-
-    /// Longest message from a client.
-    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = config::size)]
-    message_bytes_max: usize,
-
-    /// A TOML file with the options of namespaces and the limits of slow readers.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-
-    /// An origin whose pages may connect, as https://app.example; * is any. May be repeated.
-    #[arg(long = "allow-origin", value_name = "ORIGIN")]
-    allowed_origins: Vec<String>,
-}
-
-impl Options {
-    pub(super) fn into_config(self) -> Result<ServerConfig, ConfigError> {
-        let defaults = ServerConfig::default();
-        let mut limits = defaults.limits;
-        if let Some(path) = &self.config {
-            config::apply_file(path, &mut limits)?;
-        }
-        limits.message_bytes_max = self.message_bytes_max;
-        Ok(ServerConfig {
-            listen: self.listen,
-            admin_listen: self.admin_listen,
-            shards: self.shards.unwrap_or(defaults.shards),
-            allowed_origins: self.allowed_origins,
-            limits,
-        })
-    }
-}
-
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let mut stop = StopSignals::new()?;
+        // Before the broker listens: by default this signal ends a program.
+        let mut hangup = signal(SignalKind::hangup())?;
+        let descriptors = descriptors::raise();
         let inherited = ListenFd::from_env().take_tcp_listener(0)?;
-        let server = Server::start_on(self.options.into_config()?, inherited)?;
+        let server = Server::start_from(self.options.source(), inherited)?;
         print_addresses(&server);
+        println!("fanfare: {}", descriptors.room());
         supervisor::tell_ready(&server);
-        stop.wait().await;
+        loop {
+            tokio::select! {
+                () = stop.wait() => break,
+                _ = hangup.recv() => reload(&server),
+            }
+        }
         supervisor::tell_stopping();
         stop_gracefully(server, &mut stop).await;
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn reload(server: &Server) {
+    match server.reload() {
+        Ok(reloaded) => println!("fanfare: {reloaded}"),
+        Err(error) => eprintln!("fanfare: nothing has changed: {error}"),
     }
 }
 
@@ -123,8 +92,8 @@ const EXIT_INTERRUPTED: i32 = 130;
 
 /// SIGTERM and SIGINT, both of which stop a broker in good order.
 pub(super) struct StopSignals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
+    terminate: Signal,
+    interrupt: Signal,
 }
 
 impl StopSignals {

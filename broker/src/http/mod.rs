@@ -41,6 +41,7 @@ use counters::Usage;
 pub(crate) use counters::{HttpCounters, Transport};
 pub(crate) use exchange::{Exchange, Step, Taken};
 pub(crate) use meter::{Meter, Total};
+pub(crate) use origin::AllowedOrigins;
 use problem::problem;
 use publishing::Upload;
 pub(crate) use rates::RequestRates;
@@ -54,7 +55,7 @@ pub(crate) struct HttpContext {
     pub(crate) local: LocalShard,
     pub(crate) topics: Arc<TopicTable>,
     pub(crate) shard_counters: Arc<ShardCounters>,
-    pub(crate) allowed_origins: Arc<[String]>,
+    pub(crate) allowed_origins: Arc<AllowedOrigins>,
     pub(crate) pages: Pages,
     pub(crate) rates: Arc<RequestRates>,
     pub(crate) counters: Arc<HttpCounters>,
@@ -108,7 +109,7 @@ impl Asked {
     /// Adds to a reply what all of its kind have.
     fn complete(&self, reply: &mut Reply, context: &HttpContext) {
         if self.is_on_topics {
-            origin::allow(reply, self.origin.as_ref(), &context.allowed_origins);
+            origin::allow(reply, self.origin.as_ref(), &context.allowed_origins.get());
         }
         let headers = reply.headers_mut();
         headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
@@ -124,7 +125,7 @@ fn begin(request: &Request<()>, peer: IpAddr, context: &HttpContext, now: Now) -
     let route = route(request.uri().path());
     let wants_upgrade = upgrade::is_wanted(request);
     let is_on_topics = matches!(route, Route::Topic(_) | Route::Topics);
-    let is_allowed = origin::is_allowed(request, &context.allowed_origins);
+    let is_allowed = origin::is_allowed(request, &context.allowed_origins.get());
     let origin = request.headers().get(ORIGIN).filter(|_| is_on_topics && is_allowed).cloned();
     let asked = Asked { origin, is_on_topics, wants_upgrade };
     let begun = match route {

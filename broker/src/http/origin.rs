@@ -3,17 +3,40 @@
 //! Browsers let any page open a WebSocket to any host and tell the server only where the page
 //! came from, so the server must check (RFC 6455 section 10.2).
 
+use std::sync::Arc;
+
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, HOST, HeaderValue, ORIGIN, VARY,
 };
 use http::{Request, StatusCode, Uri};
+use parking_lot::RwLock;
 
 use super::Reply;
 
+/// The origins that the operator allows; may change while the broker runs.
+#[derive(Debug)]
+pub(crate) struct AllowedOrigins(RwLock<Arc<[String]>>);
+
+impl AllowedOrigins {
+    pub(crate) fn new(origins: &[String]) -> Self {
+        Self(RwLock::new(origins.into()))
+    }
+
+    /// Those that are allowed now.
+    pub(crate) fn get(&self) -> Arc<[String]> {
+        self.0.read().clone()
+    }
+
+    /// Allows these from now on. Connections that are there stay.
+    pub(crate) fn set(&self, origins: &[String]) {
+        *self.0.write() = origins.into();
+    }
+}
+
 /// What a refused page's developer is told.
 pub(super) const REFUSAL: &str = "pages of this origin may not connect; the broker's own pages \
-                                  may, and origins named with --allow-origin";
+                                  may, and those of allowed_origins (--allow-origin)";
 
 /// Whether the request is not from a page, or from a page that may use the broker: one that the
 /// broker's own address served, or one of an allowed origin.

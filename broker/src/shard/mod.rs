@@ -24,7 +24,7 @@ use mio::{Interest, Registry, Token};
 use tokio::sync::{mpsc, watch};
 
 use crate::clock;
-use crate::http::{DateClock, HttpContext, Meter, Pages, RequestRates, Taken};
+use crate::http::{AllowedOrigins, DateClock, HttpContext, Meter, Pages, RequestRates, Taken};
 use event_loop::EventLoop;
 use questions::{QUESTIONS_MAX, Question};
 pub(crate) use questions::{Questions, worst_connections};
@@ -37,7 +37,7 @@ pub(crate) struct ShardSpec {
     pub(crate) topics: Arc<TopicTable>,
     pub(crate) poll: mio::Poll,
     pub(crate) listener: TcpListener,
-    pub(crate) allowed_origins: Arc<[String]>,
+    pub(crate) allowed_origins: Arc<AllowedOrigins>,
     pub(crate) rates: Arc<RequestRates>,
     /// The counters of all shards, which count in their own.
     pub(crate) meter: Meter,

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::SOON;
@@ -12,6 +13,8 @@ pub(crate) struct Broker {
     pub(crate) child: Child,
     pub(crate) url: String,
     pub(crate) admin: String,
+    /// What it has printed after the addresses, errors too.
+    printed: Arc<Mutex<String>>,
 }
 
 pub(crate) fn fanfare(arguments: &[&str]) -> Command {
@@ -27,29 +30,43 @@ impl Broker {
 
     pub(crate) fn start_with(arguments: &[&str]) -> Self {
         let addresses = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
-        let mut child = fanfare(&[arguments, &addresses].concat())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("a broker");
+        Self::start_command(&mut fanfare(&[arguments, &addresses].concat()))
+    }
+
+    /// Starts a command that prints its addresses as `serve` does.
+    pub(crate) fn start_command(command: &mut Command) -> Self {
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("a broker");
+        let printed = Arc::default();
+        collect(BufReader::new(child.stderr.take().unwrap()), &printed);
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let mut address = |prefix: &str| {
             let mut line = String::new();
             lines.read_line(&mut line).unwrap();
-            line.trim().strip_prefix(prefix).expect(&line).to_owned()
+            let address = line.trim().strip_prefix(prefix).map(str::to_owned);
+            address.unwrap_or_else(|| panic!("{line:?}\n{}", printed.lock().unwrap()))
         };
         let url = format!("ws://{}", address("fanfare: listening on http://"));
         let admin = address("fanfare: admin on http://");
-        // Read on, so that the broker never waits for us.
-        std::thread::spawn(move || lines.read_to_end(&mut Vec::new()));
-        Self { child, url, admin }
+        collect(lines, &printed);
+        Self { child, url, admin, printed }
     }
 
     pub(crate) fn metrics(&self) -> String {
-        let mut stream = TcpStream::connect(&self.admin).unwrap();
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        text
+        request(&self.admin, "GET /metrics", &[])
+    }
+
+    /// Waits until the broker has printed this; all that it has printed then.
+    pub(crate) fn wait_for_print(&self, part: &str) -> String {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let printed = self.printed.lock().unwrap().clone();
+            if printed.contains(part) {
+                return printed;
+            }
+            assert!(Instant::now() < deadline, "never: {part}\n{printed}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Waits until the metrics hold this line.
@@ -62,9 +79,7 @@ impl Broker {
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        let kill = Command::new("kill").args(["-s", name, &pid]).status().unwrap();
-        assert!(kill.success());
+        signal(&self.child, name);
     }
 }
 
@@ -75,6 +90,34 @@ impl Drop for Broker {
     }
 }
 
+pub(crate) fn signal(process: &Child, name: &str) {
+    let pid = process.id().to_string();
+    let kill = Command::new("kill").args(["-s", name, &pid]).status().unwrap();
+    assert!(kill.success());
+}
+
+/// Reads on, so that the broker never waits for us.
+fn collect(lines: impl BufRead + Send + 'static, printed: &Arc<Mutex<String>>) {
+    let printed = printed.clone();
+    std::thread::spawn(move || {
+        for line in lines.lines().map_while(Result::ok) {
+            let mut printed = printed.lock().unwrap();
+            printed.push_str(&line);
+            printed.push('\n');
+        }
+    });
+}
+
+/// One HTTP request without a body; the whole answer.
+pub(crate) fn request(addr: &str, start: &str, headers: &[&str]) -> String {
+    let mut stream = TcpStream::connect(addr).unwrap();
+    let headers = [&["Host: a", "Connection: close"], headers, &["", ""]].concat().join("\r\n");
+    stream.write_all(format!("{start} HTTP/1.1\r\n{headers}").as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
 pub(crate) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
@@ -83,7 +126,7 @@ pub(crate) fn fails_with_one_line(output: &Output, code: i32, says: &str) {
     let error = text(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{error}");
     assert!(error.contains(says), "{error}");
-    if code == 1 {
+    if matches!(code, 1 | 78) {
         assert_eq!(error.trim_end().lines().count(), 1, "{error}");
     }
     assert_eq!(text(&output.stdout), "");

@@ -41,6 +41,11 @@ impl Marks {
         }
     }
 
+    /// Takes the marks from limits that have changed.
+    pub(super) fn renew(&mut self, limits: &Limits) {
+        *self = Self::under(limits, self.pressure);
+    }
+
     /// Whether the marks are below the configured ones.
     pub(super) fn are_tightened(&self) -> bool {
         self.pressure > 0

@@ -133,7 +133,7 @@ impl<S: Socket> Shard<S> {
     /// The shard number `index` of the node, without connections.
     #[must_use]
     pub fn new(index: usize, node: NodeName, topics: Arc<TopicTable>) -> Self {
-        let limits = Arc::new(topics.limits().clone());
+        let limits = topics.live_limits();
         Self {
             index,
             node,

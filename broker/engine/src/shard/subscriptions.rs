@@ -102,7 +102,7 @@ impl<S: Socket> Shard<S> {
         wishes: Wishes<'_>,
         now: Now,
     ) -> Result<PatternSubscribed, JoinError> {
-        let options = self.topics.limits().namespaces.of(pattern.as_str()).clone();
+        let options = self.topics.live_limits().namespaces.of(pattern.as_str()).clone();
         let terms = wishes.terms(&options);
         let wants_newest = wishes.wants_newest(terms, &options);
         let searches = wants_newest || terms.tier != Tier::FULL;

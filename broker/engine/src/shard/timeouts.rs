@@ -1,6 +1,7 @@
 //! What happens to connections when time passes: pings, and ends that are overdue.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use fanfare_protocol::{CloseCode, Event, Mode, Ping};
@@ -20,6 +21,7 @@ impl<S: Socket> Shard<S> {
     /// Looks after everything that is due. To be called every few tens of milliseconds;
     /// `call_interval_ms` is how often it is, from which follows how many pings to send at once.
     pub fn handle_timeouts(&mut self, now: Now, call_interval_ms: u64) {
+        self.renew_limits();
         self.close_unconnected(now);
         self.close_unfinished(now);
         self.end_overdue_closings(now);
@@ -30,6 +32,16 @@ impl<S: Socket> Shard<S> {
         self.tighten_marks(now);
         if self.fanout.is_empty() {
             self.locals.sweep(SWEEP_STEP);
+        }
+    }
+
+    /// Takes over limits that have changed. Those of the queues of deadlines stay: a queue has one
+    /// interval for good.
+    fn renew_limits(&mut self) {
+        let limits = self.topics.live_limits();
+        if !Arc::ptr_eq(&limits, &self.limits) {
+            self.limits = limits;
+            self.marks.renew(&self.limits);
         }
     }
 

@@ -71,7 +71,7 @@ impl TopicTable {
     /// Counts one more subscriber of `name`, and tells the offset after which it will get every
     /// message through its shard's mailbox.
     pub(crate) fn join(&self, name: &TopicName, join: &Join<'_>) -> Result<Joined, JoinError> {
-        if join.listens && !self.limits().namespaces.of(name.as_str()).presence {
+        if join.listens && !self.options_of(name).presence {
             return Err(JoinError::NoPresence);
         }
         loop {
@@ -133,7 +133,7 @@ impl TopicTable {
         shard: usize,
     ) -> Result<Vec<Arc<Topic>>, JoinError> {
         let mut patterns = self.patterns.write();
-        let most = self.limits().patterns_max;
+        let most = self.live_limits().patterns_max;
         if patterns.len() >= most && patterns.get(pattern).is_none() {
             return Err(JoinError::TooManyPatterns(most));
         }
@@ -193,7 +193,7 @@ impl TopicTable {
         name: &TopicName,
         limit: usize,
     ) -> Result<PresenceSnapshot, JoinError> {
-        if !self.limits().namespaces.of(name.as_str()).presence {
+        if !self.options_of(name).presence {
             return Err(JoinError::NoPresence);
         }
         let topic = self.find(name);

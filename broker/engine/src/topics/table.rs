@@ -23,8 +23,9 @@ use super::ring::Ring;
 use super::topic::{CatchUp, Topic};
 use crate::counters::ShardCounters;
 use crate::fault::{Fault, planted};
-use crate::limits::Limits;
+use crate::limits::{Limits, LimitsError};
 use crate::mailbox::{Mail, Mailbox};
+use crate::namespace::NamespaceOptions;
 use crate::shard::OutboxTotals;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, RwLock};
@@ -47,6 +48,8 @@ pub struct TopicTable {
     hasher: RandomState,
     mailboxes: Box<[Arc<Mailbox>]>,
     limits: Arc<Limits>,
+    /// The limits as they are now, where they may change while the node runs.
+    live_limits: RwLock<Arc<Limits>>,
     epochs: EpochSource,
     next_id: AtomicU64,
     topic_count: AtomicUsize,
@@ -88,6 +91,7 @@ impl TopicTable {
             outbox_totals: OutboxTotals::new(mailboxes.len()),
             hasher: RandomState::new(),
             mailboxes: mailboxes.into(),
+            live_limits: RwLock::new(limits.clone()),
             limits,
             epochs: EpochSource::new(seed),
             next_id: AtomicU64::new(0),
@@ -97,10 +101,37 @@ impl TopicTable {
         }
     }
 
-    /// The limits that the table keeps.
+    /// The limits that the table was made with. They hold for what is done for each message.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// The limits as they are now. They hold for what is done for each new topic, pattern and
+    /// command, and in shards for all that is not timed, from their next call of
+    /// `handle_timeouts` on.
+    #[must_use]
+    pub fn live_limits(&self) -> Arc<Limits> {
+        self.live_limits.read().clone()
+    }
+
+    /// Changes the limits of a running node. Topics keep the options of the namespace that they
+    /// came into being with.
+    ///
+    /// # Errors
+    /// [`LimitsError`]; nothing has changed.
+    pub fn set_live_limits(&self, limits: Limits) -> Result<(), LimitsError> {
+        limits.check()?;
+        *self.live_limits.write() = Arc::new(limits);
+        Ok(())
+    }
+
+    /// The options of a topic: its own, or those that it would come into being with.
+    pub(super) fn options_of(&self, name: &TopicName) -> Arc<NamespaceOptions> {
+        match self.find(name) {
+            Some(topic) => topic.options.clone(),
+            None => self.live_limits().namespaces.of(name.as_str()).clone(),
+        }
     }
 
     /// Topics in the table.
@@ -158,7 +189,7 @@ impl TopicTable {
         loop {
             let topic = self
                 .get_or_create(name)
-                .map_err(|_| PublishError::TooManyTopics(self.limits.topics_max))?;
+                .map_err(|_| PublishError::TooManyTopics(self.live_limits().topics_max))?;
             if let Some(published) = self.publish_on(&topic, payload, key, counters, now) {
                 return Ok(published);
             }
@@ -282,13 +313,14 @@ impl TopicTable {
         if let Some(topic) = topics.get(name) {
             return Ok(topic.clone());
         }
+        let limits = self.live_limits();
         // Counted before it is made, so that stripes together cannot pass the limit.
-        if self.topic_count.fetch_add(1, Ordering::Relaxed) >= self.limits.topics_max {
+        if self.topic_count.fetch_add(1, Ordering::Relaxed) >= limits.topics_max {
             self.topic_count.fetch_sub(1, Ordering::Relaxed);
-            return Err(JoinError::TooManyTopics(self.limits.topics_max));
+            return Err(JoinError::TooManyTopics(limits.topics_max));
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let options = self.limits.namespaces.of(name.as_str()).clone();
+        let options = limits.namespaces.of(name.as_str()).clone();
         let interest = self.interest_in(name);
         let topic = Topic::new(id, name.clone(), self.epochs.next(), options, interest);
         let topic = Arc::new(topic);

@@ -149,6 +149,25 @@ fn limits_are_told_with_their_numbers() {
 }
 
 #[test]
+fn limits_that_change_are_for_what_is_made_afterwards() {
+    let table = table(1, |l| l.topics_max = 2);
+    publish(&table, "a", "x", 0);
+    let mut limits = Limits::clone(&table.live_limits());
+    limits.topics_max = 3;
+    limits.namespaces.default_mut().history_messages = 7;
+    table.set_live_limits(limits.clone()).unwrap();
+    for topic in ["b", "c"] {
+        publish(&table, topic, "x", 0);
+    }
+    let kept = |topic: &str| table.find(&name(topic)).unwrap().options.history_messages;
+    assert_eq!((kept("a"), kept("b"), kept("c")), (100, 7, 7));
+    assert!(join(&table, "d", 0).is_err());
+    limits.outbox_bytes_max = 1;
+    assert!(table.set_live_limits(limits).is_err());
+    assert_eq!(table.live_limits().topics_max, 3);
+}
+
+#[test]
 fn a_table_that_goes_away_takes_its_messages_along() {
     let table = table(1, |_| {});
     publish(&table, "a", "x", 0);
