@@ -48,6 +48,8 @@ measure resume resume "${server[@]}" --server-args "--config bench-results/patie
   --stall-for 30s --rounds 5
 # 5,000 clients that come back at once and have missed 100 messages each.
 measure storm storm "${server[@]}" --server-args "--config bench-results/recovery.toml" --rounds 5
+# One topic by every transport, and the articles' use cases; ten minutes a round.
+measure compare compare "${server[@]}" --rounds 3
 if [ -n "$ticks" ]; then
   for replay in "binance 1x" "lean_us 20x"; do
     read -r src speed <<< "$replay"
@@ -55,3 +57,5 @@ if [ -n "$ticks" ]; then
       --topics-per-connection 3 "${server[@]}"
   done
 fi
+# The page, the charts and the summary of whatever lies in the folder.
+target/release/loadgen report "$out"

@@ -57,6 +57,13 @@ impl UpgradeRequest {
         Self { key, text }
     }
 
+    /// The same with further header lines, each with its line end.
+    #[must_use]
+    pub(crate) fn with_lines(mut self, lines: &str) -> Self {
+        self.text.insert_str(self.text.len() - "\r\n".len(), lines);
+        self
+    }
+
     /// The request as it goes on the wire.
     #[must_use]
     pub(crate) fn bytes(&self) -> &[u8] {

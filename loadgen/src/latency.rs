@@ -3,10 +3,15 @@
 //! Histograms of several threads and processes are merged before percentiles are taken: an average
 //! of percentiles would be no percentile.
 
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
+use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
+use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer, V2Serializer};
 use serde::{Deserialize, Serialize};
 
 /// Longest latency that is told apart, in ns: one hour. Longer ones count as this.
@@ -39,17 +44,21 @@ impl Latencies {
         debug_assert!(added.is_ok(), "histograms of different bounds: {added:?}");
     }
 
+    /// The latency in µs that this part of all did not exceed, 0 to 1; 0 where nothing was counted.
+    #[must_use]
+    pub(crate) fn at_us(&self, quantile: f64) -> f64 {
+        self.0.value_at_quantile(quantile) as f64 / 1_000.0
+    }
+
     /// The percentiles that a report tells.
     #[must_use]
     pub(crate) fn percentiles(&self) -> Percentiles {
-        let us = |ns: u64| ns as f64 / 1_000.0;
-        let at = |quantile| us(self.0.value_at_quantile(quantile));
         Percentiles {
-            p50: at(0.5),
-            p90: at(0.9),
-            p99: at(0.99),
-            p99_9: at(0.999),
-            max: us(self.0.max()),
+            p50: self.at_us(0.5),
+            p90: self.at_us(0.9),
+            p99: self.at_us(0.99),
+            p99_9: self.at_us(0.999),
+            max: self.0.max() as f64 / 1_000.0,
         }
     }
 }
@@ -74,6 +83,36 @@ impl Percentiles {
     pub(crate) fn all(&self) -> [f64; 5] {
         [self.p50, self.p90, self.p99, self.p99_9, self.max]
     }
+}
+
+/// Writes histograms to a file in the log format of HdrHistogram (version 1.3, each histogram as
+/// compressed V2), tagged with their names. Values are nanoseconds.
+///
+/// # Errors
+/// If the file cannot be written.
+pub(crate) fn write_log<'a>(
+    path: &Path,
+    histograms: impl IntoIterator<Item = (&'a str, &'a Latencies, Duration)>,
+) -> Result<()> {
+    let unwritten = || format!("{} cannot be written", path.display());
+    let mut text = Vec::new();
+    let mut serializer = V2DeflateSerializer::new();
+    let mut log = IntervalLogWriterBuilder::new()
+        .add_comment("latencies in nanoseconds, by fanfare-loadgen")
+        .with_max_value_divisor(1e6)
+        .begin_log_with(&mut text, &mut serializer)
+        .with_context(unwritten)?;
+    let mut start = Duration::ZERO;
+    for (name, latencies, duration) in histograms {
+        // A tag ends at a comma or a space.
+        let name: String =
+            name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        let written = log.write_histogram(&latencies.0, start, duration, Tag::new(&name));
+        written.map_err(|error| anyhow!("{}: {error:?}", path.display()))?;
+        start += duration;
+    }
+    drop(log);
+    std::fs::write(path, text).with_context(unwritten)
 }
 
 impl Serialize for Latencies {
@@ -122,6 +161,27 @@ mod tests {
         latencies.record(0);
         assert_eq!(latencies.0.len(), 2);
         assert!(latencies.percentiles().max >= 3.6e9);
+    }
+
+    #[test]
+    fn a_log_is_read_back_by_its_tags() {
+        use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+        let path = std::env::temp_dir().join(format!("loadgen-{}.hlog", std::process::id()));
+        let mut some = Latencies::default();
+        some.record(5_000_000);
+        let duration = Duration::from_secs(2);
+        write_log(&path, [("a, 2 b", &some, duration), ("c", &some, duration)]).unwrap();
+        let text = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let mut tags = Vec::new();
+        for entry in IntervalLogIterator::new(&text) {
+            let LogEntry::Interval(interval) = entry.unwrap() else { continue };
+            tags.push(interval.tag().unwrap().as_str().to_owned());
+            let bytes = STANDARD.decode(interval.encoded_histogram()).unwrap();
+            let read: Histogram<u64> = Deserializer::new().deserialize(&mut &bytes[..]).unwrap();
+            assert_eq!(read, some.0);
+        }
+        assert_eq!(tags, ["a--2-b", "c"]);
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! `loadgen`: puts load on a Fanfare broker and tells what a delivery costs.
 
 mod audience;
+mod changes;
+mod charts;
 mod cli;
+mod compare;
 mod connect;
 mod counts;
 mod environment;
@@ -24,6 +27,7 @@ mod record;
 mod replay;
 mod replies;
 mod report;
+mod report_page;
 mod resume;
 mod rounds;
 mod server;

@@ -3,6 +3,7 @@
 //! Owns the steps and what is sent in each; how many are under way at once is `connect`'s.
 
 use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use fanfare_protocol::limits::COMMANDS_PER_FRAME_MAX;
@@ -84,7 +85,7 @@ impl Opening {
         poll: &Poll,
     ) -> Result<Self, ConnectError> {
         let number = share.first + place as u32;
-        let mut stream = connect(plan, share)?;
+        let mut stream = connect(plan.target.address, share.source, plan.receive_buffer_bytes)?;
         let interests = Interest::READABLE | Interest::WRITABLE;
         poll.registry().register(&mut stream, Token(place), interests)?;
         let host = plan.target.address.to_string();
@@ -166,20 +167,26 @@ impl Opening {
     }
 }
 
-/// A socket on its way to the target.
-fn connect(plan: &Plan, share: Share) -> io::Result<TcpStream> {
-    let address = plan.target.address;
+/// A socket on its way to `address`, from `source` if one must be chosen.
+///
+/// # Errors
+/// If it fails at once.
+pub(crate) fn connect(
+    address: SocketAddr,
+    source: Option<IpAddr>,
+    receive_buffer_bytes: Option<usize>,
+) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
     // A connection is reset when it is dropped: thousands in TIME_WAIT would take the ephemeral
     // ports of the next round.
     socket.set_linger(Some(Duration::ZERO))?;
-    if let Some(bytes) = plan.receive_buffer_bytes {
+    if let Some(bytes) = receive_buffer_bytes {
         socket.set_recv_buffer_size(bytes)?;
     }
-    if let Some(source) = share.source {
-        socket.bind(&std::net::SocketAddr::new(source, 0).into())?;
+    if let Some(source) = source {
+        socket.bind(&SocketAddr::new(source, 0).into())?;
     }
     match socket.connect(&address.into()) {
         Err(error)

@@ -22,6 +22,21 @@ pub(crate) trait Round: Serialize + DeserializeOwned {
 /// If a round cannot be run or the document cannot be written.
 pub(crate) fn run<L: Serialize, R: Round>(
     count: u32,
+    ends: (&ServerArgs, &GeneratorArgs),
+    load: L,
+    measure: impl FnMut(&str, &mut Progress) -> Result<R>,
+) -> Result<Document<L, R>> {
+    let document = collect(count, ends, load, measure)?;
+    ends.1.out.as_ref().map_or(Ok(()), |path| document.write(path))?;
+    Ok(document)
+}
+
+/// Measures `count` rounds as [`run`] does, and writes nothing.
+///
+/// # Errors
+/// If a round cannot be run.
+pub(crate) fn collect<L: Serialize, R: Round>(
+    count: u32,
     (server, generator): (&ServerArgs, &GeneratorArgs),
     load: L,
     mut measure: impl FnMut(&str, &mut Progress) -> Result<R>,
@@ -35,7 +50,7 @@ pub(crate) fn run<L: Serialize, R: Round>(
         rounds.push(round);
     }
     drop(progress);
-    let document = Document {
+    Ok(Document {
         schema: SCHEMA,
         name: generator.name.clone(),
         command: command_line(),
@@ -44,7 +59,5 @@ pub(crate) fn run<L: Serialize, R: Round>(
         median: median(&rounds)?,
         rounds,
         faults,
-    };
-    generator.out.as_ref().map_or(Ok(()), |path| document.write(path))?;
-    Ok(document)
+    })
 }

@@ -56,7 +56,13 @@ impl Stamp {
     #[must_use]
     #[inline]
     pub(crate) fn find(content: &[u8]) -> Option<Self> {
-        memchr::memchr_iter(MARK, content).find_map(|at| Self::read(&content[at + 1..]))
+        Self::find_all(content).next()
+    }
+
+    /// All stamps in `content`, in order.
+    #[inline]
+    pub(crate) fn find_all(content: &[u8]) -> impl Iterator<Item = Self> {
+        memchr::memchr_iter(MARK, content).filter_map(|at| Self::read(&content[at + 1..]))
     }
 
     /// The stamp whose digits stand at the start of `text`.

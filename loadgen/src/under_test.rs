@@ -37,7 +37,7 @@ impl UnderTest {
         // Told now rather than after the load has run.
         process.map(Process::cpu).transpose()?;
         let admin = args.admin_url.as_deref().map(admin_address).transpose()?;
-        Ok(Self { target: Target::parse(&args.url)?, process, admin, started: None })
+        Ok(Self { target: Target::parse(args.url())?, process, admin, started: None })
     }
 
     /// A floor in a process of its own.

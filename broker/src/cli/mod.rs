@@ -7,6 +7,7 @@ mod history;
 mod publish;
 mod serve;
 mod subscribe;
+mod supervisor;
 
 use std::process::ExitCode;
 

@@ -188,9 +188,13 @@ mod connection;
 mod driver;
 mod error;
 mod event;
+mod fallback;
+mod link;
 mod meter;
+mod opener;
 mod options;
 mod pattern_route;
+mod proxy;
 mod publish;
 mod query;
 mod queue;
@@ -199,6 +203,7 @@ mod route;
 mod routes;
 mod session;
 mod subscription;
+mod transport;
 mod update;
 
 pub use builder::ClientBuilder;
@@ -212,4 +217,5 @@ pub use fanfare_protocol::{
 pub use options::{HistoryOptions, PublishOptions, SubscribeOptions};
 pub use query::HistoryPage;
 pub use subscription::{Messages, Subscription};
+pub use transport::{Transport, UnknownTransport};
 pub use update::{Gap, Message, Missed, PresenceChange, Update};

@@ -2,6 +2,7 @@
 //!
 //! Owns names, defaults, help texts and exit codes. What a subcommand does is in its own room.
 
+mod compare;
 mod load;
 mod recovery;
 mod shared;
@@ -11,11 +12,15 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub(crate) use compare::{CompareArgs, CompareRunsArgs, ReportArgs};
 pub(crate) use load::{FanoutArgs, FloorArgs, IdleArgs, ReplayArgs};
 pub(crate) use recovery::{ResumeArgs, SlowArgs, StallArgs, StormArgs, WhenClosed};
 pub(crate) use shared::{AudienceArgs, GeneratorArgs, PayloadArgs, ServerArgs, TopicArgs};
 
-use crate::{fanout, floor, idle, replay, resume, slow, storm, worker};
+use crate::{
+    changes, compare as comparison, fanout, floor, idle, replay, report_page, resume, slow, storm,
+    worker,
+};
 
 /// The run measured, but messages were lost, doubled or reordered, or connections were closed.
 const EXIT_FAULTS: u8 = 1;
@@ -54,6 +59,15 @@ enum Command {
     /// Drop all subscribers at once and check that each recovers every message when it returns
     #[command(after_help = recovery::STORM_EXAMPLES)]
     Storm(StormArgs),
+    /// Follow one topic by every transport in turn and count every byte of it
+    #[command(after_help = compare::COMPARE_EXAMPLES)]
+    Compare(Box<CompareArgs>),
+    /// Turn the results in a folder into a page, charts and a summary
+    #[command(after_help = compare::REPORT_EXAMPLES)]
+    Report(ReportArgs),
+    /// Tell what changed between two results of the same subcommand
+    #[command(after_help = compare::COMPARE_RUNS_EXAMPLES)]
+    CompareRuns(CompareRunsArgs),
     /// Run the bare server whose deliveries cost what the kernel takes for them
     #[command(after_help = load::FLOOR_EXAMPLES)]
     Floor(FloorArgs),
@@ -72,6 +86,9 @@ pub(crate) fn run() -> ExitCode {
         Command::Slow(args) => slow::run(&args),
         Command::Resume(args) => resume::run(&args),
         Command::Storm(args) => storm::run(&args),
+        Command::Compare(args) => comparison::run(&args),
+        Command::Report(args) => report_page::run(&args),
+        Command::CompareRuns(args) => changes::run(&args),
         Command::Floor(args) => floor::run(args.listen)
             .map(|()| true)
             .map_err(|error| anyhow::anyhow!("the floor cannot serve on {}: {error}", args.listen)),

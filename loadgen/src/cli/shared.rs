@@ -55,20 +55,24 @@ pub(crate) struct AudienceArgs {
 }
 
 /// What is published.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct PayloadArgs {
     /// Bytes of each payload, such as 128 or 4KiB
     #[arg(long, value_name = "SIZE", default_value = "128", value_parser = size)]
     pub size: usize,
 }
 
+/// Where the server is unless the command line says otherwise.
+const URL_DEFAULT: &str = "ws://127.0.0.1:8080";
+
 /// The server under test.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Server")]
 pub(crate) struct ServerArgs {
-    /// Where it is: ws://HOST:PORT, or ws://HOST:PORT/floor
-    #[arg(long, default_value = "ws://127.0.0.1:8080", conflicts_with = "server")]
-    pub url: String,
+    /// Where it is: ws://HOST:PORT, or ws://HOST:PORT/floor; ws://127.0.0.1:8080 if missing, and
+    /// with `compare` the broker that is built beside this program
+    #[arg(long, conflicts_with = "server")]
+    pub url: Option<String>,
     /// Its process, to measure CPU and memory
     #[arg(long, value_name = "PID", conflicts_with = "server")]
     pub server_pid: Option<u32>,
@@ -86,8 +90,16 @@ pub(crate) struct ServerArgs {
     pub server_args: Option<String>,
 }
 
+impl ServerArgs {
+    /// Where the server is, if it is not to be started.
+    #[must_use]
+    pub(crate) fn url(&self) -> &str {
+        self.url.as_deref().unwrap_or(URL_DEFAULT)
+    }
+}
+
 /// How this program itself works, and what it leaves behind.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Generator")]
 pub(crate) struct GeneratorArgs {
     /// Receiver threads of each process

@@ -19,6 +19,12 @@ pub(super) fn speed(text: &str) -> Result<f64, String> {
     positive(number).map_err(|_| "write a positive number such as 20x, 1x or 0.5x".to_owned())
 }
 
+/// `10%`, as a part of one.
+pub(super) fn share(text: &str) -> Result<f64, String> {
+    let percent = text.strip_suffix('%').and_then(|percent| positive(percent).ok());
+    percent.map(|percent| percent / 100.0).ok_or_else(|| "write a share such as 10%".to_owned())
+}
+
 /// Anything per second.
 pub(super) fn rate(text: &str) -> Result<f64, String> {
     positive(text).map_err(|_| "write a positive number such as 2 or 20000".to_owned())
@@ -74,6 +80,8 @@ mod tests {
         for bad in ["0x", "-1x", "x", "inf", "fast"] {
             assert!(speed(bad).is_err(), "{bad}");
         }
+        assert_eq!(share("5%"), Ok(0.05));
+        assert!(share("5").is_err() && share("-5%").is_err());
         assert!(rate("0").is_err() && rate("2x").is_err());
     }
 
