@@ -8,7 +8,6 @@ mod event_loop;
 mod questions;
 mod requests;
 mod socket;
-mod timers;
 
 use std::cell::{Cell, RefCell};
 use std::io;
