@@ -65,6 +65,10 @@ pub(crate) enum Fault {
     ForgetHeld,
     /// A ping tells the topic's newest offset, whatever was sent on the connection.
     TellHeadEarly,
+    /// Who leaves a topic is not told to those who stay.
+    ForgetWhoLeft,
+    /// Changes of presence are told a second time.
+    TellChangesTwice,
 }
 
 /// Whether this fault is planted. Never, in the broker.

@@ -1,7 +1,7 @@
 //! The commands of a client, as it remembers them until their replies come.
 
 use fanfare_protocol::{
-    Connect, ErrorCode, Payload, Position, Publish, Request, Subscribe, Unsubscribe,
+    Connect, ErrorCode, Payload, Position, Presence, Publish, Request, Subscribe, Unsubscribe,
 };
 
 use super::record::{Heads, Record};
@@ -20,11 +20,15 @@ pub(super) struct Sent {
 /// What a command asked.
 #[derive(Clone, Debug)]
 pub(super) enum Asked {
-    Connect,
+    Connect {
+        name: Option<String>,
+    },
     Subscribe {
         topic: usize,
         wish: Wish,
         since: Option<Position>,
+        /// Whether to be told who comes and goes.
+        presence: bool,
     },
     Unsubscribe {
         topic: usize,
@@ -40,6 +44,10 @@ pub(super) enum Asked {
         topic: usize,
         payload: Payload,
     },
+    Presence {
+        topic: usize,
+        limit: u32,
+    },
     /// Something that is answered with this error.
     Mistake {
         topic: usize,
@@ -50,10 +58,12 @@ pub(super) enum Asked {
 impl Asked {
     pub(super) fn request(&self, record: &Record) -> Request {
         match self {
-            Self::Connect => Request::Connect(Connect::default()),
-            Self::Subscribe { topic, wish, since } => {
+            Self::Connect { name } => {
+                Request::Connect(Connect { name: name.clone(), ..Connect::default() })
+            }
+            Self::Subscribe { topic, wish, since, presence } => {
                 let mut subscribe = wish.subscribe(record.topic_name(*topic).as_str());
-                subscribe.since = since.clone();
+                (subscribe.since, subscribe.presence) = (since.clone(), *presence);
                 Request::Subscribe(subscribe)
             }
             Self::SubscribePattern { pattern, wish } => {
@@ -68,12 +78,27 @@ impl Asked {
                 let topic = record.pattern(*pattern).as_str().to_owned();
                 Request::Unsubscribe(Unsubscribe { topic })
             }
+            Self::Presence { topic, limit } => {
+                let topic = record.topic_name(*topic).to_string();
+                Request::Presence(Presence { topic, limit: Some(*limit) })
+            }
+            Self::Mistake { topic, code: ErrorCode::NotEnabled } => {
+                Request::Presence(Presence::new(record.topic_name(*topic).as_str()))
+            }
             Self::Mistake { topic, .. } => {
                 Request::Subscribe(Subscribe::new(record.topic_name(*topic).as_str()))
             }
             Self::Publish { topic, payload } => {
                 Request::Publish(Publish::new(record.topic_name(*topic).as_str(), payload.clone()))
             }
+        }
+    }
+
+    /// For how many replies of usual length the reply to this counts.
+    pub(super) fn reply_weight(&self) -> usize {
+        match self {
+            Self::Presence { limit, .. } => 1 + *limit as usize / 4,
+            _ => 1,
         }
     }
 }

@@ -5,6 +5,7 @@ use fanfare_protocol::{ErrorCode, PayloadKind, Position};
 
 use super::asked::Asked;
 use super::event_loop::Link;
+use super::intake::ConnectionId;
 use super::plan::{ClientPlan, Pace, Plan};
 use super::random::Random;
 use super::record::Record;
@@ -71,13 +72,21 @@ impl Client {
     }
 
     /// Begins an SDK session: connects, and mostly subscribes to what it had.
-    pub(super) fn connect(&mut self, wire: Wire, record: &Record, random: &mut Random) {
-        let mut session = Session::new(wire, &self.plan, self.memory.len());
-        session.ask(vec![Asked::Connect], record);
+    pub(super) fn connect(
+        &mut self,
+        wire: Wire,
+        id: ConnectionId,
+        record: &mut Record,
+        random: &mut Random,
+    ) {
+        let mut session = Session::new(wire, id, &self.plan, self.memory.len());
+        let name = random.one_in(2).then(|| format!("c{}", random.below(100)));
+        session.ask(vec![Asked::Connect { name }], record);
         if !random.one_in(5) {
             let remembered = self.memory.iter().enumerate().filter_map(|(topic, memory)| {
                 let (wish, since) = memory.clone()?;
-                Some(Asked::Subscribe { topic, wish, since })
+                let presence = record.options(topic).presence && random.one_in(2);
+                Some(Asked::Subscribe { topic, wish, since, presence })
             });
             let remembered: Vec<Asked> = remembered.collect();
             if !remembered.is_empty() {
@@ -156,6 +165,13 @@ impl Client {
         });
         let wants = wants
             .unwrap_or_else(|| self.session.as_ref().is_some_and(|session| session.wants(topic)));
+        if random.one_in(8) {
+            let limit = random.pick(&[1, 4, 30]);
+            return match record.options(topic).presence {
+                true => Asked::Presence { topic, limit },
+                false => Asked::Mistake { topic, code: ErrorCode::NotEnabled },
+            };
+        }
         if random.one_in(3) {
             let bytes = random.below(plan.payload_bytes_max) as usize;
             return Asked::Publish { topic, payload: record.compose(kind(random), bytes) };
@@ -170,7 +186,8 @@ impl Client {
             }
             (false, false) => {
                 let since = self.since(topic, record, random);
-                Asked::Subscribe { topic, wish: Wish::random(random), since }
+                let presence = record.options(topic).presence && random.one_in(2);
+                Asked::Subscribe { topic, wish: Wish::random(random), since, presence }
             }
         }
     }

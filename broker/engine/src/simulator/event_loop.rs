@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::intake::ConnectionId;
 use super::wire::Wire;
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
@@ -17,6 +18,8 @@ const PING_BYTES: usize = 220;
 #[derive(Debug)]
 pub(super) struct EventLoop {
     pub(super) shard: Shard<Wire>,
+    /// Connections that it has ever had.
+    pub(super) opened: u32,
     bell: Bell,
     is_asleep: bool,
 }
@@ -36,6 +39,7 @@ impl Bell {
 /// A connection that a shard may still hold, whoever its client is.
 #[derive(Debug)]
 pub(super) struct Link {
+    pub(super) id: ConnectionId,
     pub(super) shard: usize,
     pub(super) key: Key,
     pub(super) wire: Wire,
@@ -51,8 +55,9 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(number: u64, shard: usize, key: Key, wire: Wire, opened: Now) -> Self {
-        Self { shard, key, wire, number, opened, pings: 0, is_paused: false, own_bytes: 0 }
+    pub(super) fn new(number: u64, id: ConnectionId, key: Key, wire: Wire, opened: Now) -> Self {
+        let shard = id.shard;
+        Self { id, shard, key, wire, number, opened, pings: 0, is_paused: false, own_bytes: 0 }
     }
 
     /// Allows for the pings that have become due.
@@ -71,7 +76,7 @@ impl fmt::Display for Link {
 
 impl EventLoop {
     pub(super) fn new(shard: Shard<Wire>, bell: Bell) -> Self {
-        Self { shard, bell, is_asleep: false }
+        Self { shard, opened: 0, bell, is_asleep: false }
     }
 
     /// Whether the shard still holds this connection.

@@ -8,8 +8,10 @@
 mod asked;
 mod client;
 mod event_loop;
+mod intake;
 mod panics;
 mod plan;
+mod presence;
 pub(crate) mod random;
 mod record;
 mod session;
@@ -17,6 +19,7 @@ mod settle;
 mod summary;
 mod trace;
 mod track;
+mod turns;
 mod ways;
 pub(crate) mod wire;
 mod wish;

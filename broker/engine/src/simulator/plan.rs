@@ -182,6 +182,6 @@ fn namespace(random: &mut Random, rings_have_room: bool) -> NamespaceOptions {
             0 => SlowConsumer::Disconnect,
             _ => SlowConsumer::CatchUp,
         },
-        presence: false,
+        presence: random.one_in(2),
     }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use fanfare_protocol::{Codec, Payload, PayloadKind, TopicName, TopicPattern};
 
+use super::intake::Intake;
 use super::plan::Plan;
+use super::presence::Attendance;
 use super::summary::Summary;
 use super::wire::{BINARY, Frame, TEXT};
 use crate::mailbox::Mail;
@@ -21,6 +23,8 @@ pub(super) struct Record {
     pub(super) table: Arc<TopicTable>,
     pub(super) now: Now,
     pub(super) summary: Summary,
+    pub(super) intake: Intake,
+    pub(super) attendance: Attendance,
     topics: Vec<Vec<Life>>,
     /// Where the message with each number stands.
     places: HashMap<u64, Place>,
@@ -67,6 +71,8 @@ impl Record {
             table,
             now: Now::default(),
             summary: Summary::default(),
+            intake: Intake::default(),
+            attendance: Attendance::default(),
             places: HashMap::new(),
             meant: Vec::new(),
         }
@@ -159,6 +165,11 @@ impl Record {
     /// The present epoch of a topic, if it has one.
     pub(super) fn epoch(&self, topic: usize) -> Option<&str> {
         self.topics[topic].last().map(|life| life.epoch.as_str())
+    }
+
+    /// The present epoch of every topic.
+    pub(super) fn newest_epochs(&self) -> Vec<Option<String>> {
+        (0..self.topics.len()).map(|topic| self.epoch(topic).map(str::to_owned)).collect()
     }
 
     /// How far every topic has come.

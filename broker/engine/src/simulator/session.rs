@@ -9,7 +9,9 @@ use fanfare_protocol::{
 };
 
 use super::asked::{Asked, Sent};
+use super::intake::{Answer, ConnectionId};
 use super::plan::{ClientPlan, Pace};
+use super::presence::Listening;
 use super::record::{Place, Record};
 use super::track::Start;
 use super::ways::{PatternWay, Ways};
@@ -22,6 +24,7 @@ use crate::topics::WireForm;
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) wire: Wire,
+    id: ConnectionId,
     form: WireForm,
     reader: FrameReader,
     /// Commands whose replies have not come, in their order.
@@ -34,6 +37,8 @@ pub(super) struct Session {
     /// Which topics, and patterns, it subscribes to once all that it asked is done.
     wanted: Vec<bool>,
     wanted_patterns: Vec<usize>,
+    /// By topic: whether it is told who comes and goes.
+    listening: Vec<Option<Listening>>,
     /// Contents of pings that were not answered.
     pings: VecDeque<Vec<u8>>,
     /// Whether the broker may, or must, refuse to go on from the position that was named.
@@ -44,9 +49,10 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(wire: Wire, plan: &ClientPlan, topics: usize) -> Self {
+    pub(super) fn new(wire: Wire, id: ConnectionId, plan: &ClientPlan, topics: usize) -> Self {
         Self {
             wire,
+            id,
             form: plan.form,
             is_prompt: plan.pace == Pace::Prompt,
             reader: FrameReader::default(),
@@ -55,6 +61,7 @@ impl Session {
             ways: Ways::new(topics),
             wanted: vec![false; topics],
             wanted_patterns: Vec::new(),
+            listening: vec![None; topics],
             pings: VecDeque::new(),
             may_be_refused: false,
             must_be_refused: false,
@@ -102,9 +109,11 @@ impl Session {
     }
 
     /// Sends commands in one frame.
-    pub(super) fn ask(&mut self, asked: Vec<Asked>, record: &Record) {
+    pub(super) fn ask(&mut self, asked: Vec<Asked>, record: &mut Record) {
         let WireForm::Sdk(codec) = self.form else { panic!("a raw stream has no commands") };
         let mut commands = Vec::new();
+        let weight = asked.iter().map(Asked::reply_weight).sum::<usize>();
+        let sent = asked.clone();
         for asked in asked {
             let request = asked.request(record);
             match asked {
@@ -114,7 +123,7 @@ impl Session {
                 Asked::UnsubscribePattern { pattern } => {
                     self.wanted_patterns.retain(|wanted| *wanted != pattern);
                 }
-                Asked::Connect | Asked::Publish { .. } | Asked::Mistake { .. } => {}
+                _ => {}
             }
             commands.push(Command { id: Some(self.next_id), request });
             let sent = Sent { asked, now: record.now, heads: record.heads() };
@@ -125,8 +134,9 @@ impl Session {
         Command::encode_batch(&commands, codec, &mut out);
         let opcode = if codec == Codec::Json { TEXT } else { BINARY };
         let mut pipe = self.wire.pipe();
-        pipe.replies_due += commands.len();
+        pipe.replies_due += weight;
         pipe.send(opcode, &out);
+        sent.into_iter().for_each(|asked| record.intake.send(self.id, pipe.sent_bytes, asked));
     }
 
     /// Publishes on a raw stream.
@@ -213,6 +223,13 @@ impl Session {
                     record.summary.count("heads told by pings");
                 }
             }
+            ServerFrame::Event(Event::Presence(change)) => {
+                let topic = record.topic(&change.topic);
+                let listening = self.listening[topic].as_mut();
+                let listening = listening.unwrap_or_else(|| panic!("nobody listens: {change:?}"));
+                listening.hear(topic, &change, self.is_prompt, &record.attendance);
+                record.summary.count("presence events");
+            }
             ServerFrame::Event(Event::Drain(_)) => record.summary.count("drains"),
             other => panic!("unexpected: {other:?}"),
         }
@@ -233,13 +250,30 @@ impl Session {
         let asked = self.asked.pop_front();
         let (id, sent) = asked.unwrap_or_else(|| panic!("nothing was asked: {reply:?}"));
         assert_eq!(reply.id, id, "replies come in order: {sent:?}, {reply:?}");
+        let answer = record.intake.take_answer(self.id);
         match (sent.asked, reply.result) {
-            (Asked::Connect, Ok(ReplyBody::Connect(_))) => {}
-            (Asked::Subscribe { topic, wish, since }, Ok(ReplyBody::Subscribe(reply))) => {
+            (Asked::Connect { .. }, Ok(ReplyBody::Connect(connected))) => {
+                assert_eq!(connected.connection, self.id.name(), "what it is called");
+            }
+            (Asked::Presence { .. }, Ok(ReplyBody::Presence(list))) => {
+                let Answer::Attended(attended) = answer else { panic!("{answer:?}: {list:?}") };
+                record.attendance.check_list(&attended, &list);
+                record.summary.count("lists of members");
+            }
+            (
+                Asked::Subscribe { topic, wish, since, presence },
+                Ok(ReplyBody::Subscribe(reply)),
+            ) => {
+                if presence {
+                    let Answer::Joined { version: begun } = answer else { panic!("{answer:?}") };
+                    let epoch = reply.epoch.clone();
+                    self.listening[topic] = Some(Listening { epoch, begun, last: None });
+                }
                 self.begin((topic, wish, sent.now), since, reply, record);
             }
             (Asked::Unsubscribe { topic }, Ok(ReplyBody::Unsubscribe(_))) => {
                 self.ways.end(topic, sent.now, record);
+                self.listening[topic] = None;
                 record.summary.count("subscriptions ended");
             }
             (Asked::SubscribePattern { pattern, wish }, Ok(ReplyBody::SubscribePattern(reply))) => {
@@ -331,6 +365,10 @@ impl Session {
         // With a rate some of it may be held back.
         for (track, _) in all.iter().filter(|(track, _)| track.terms.rate.is_none()) {
             assert!(track.is_complete(record), "a prompt reader is not served: {track:?}");
+        }
+        for (topic, listening) in self.listening.iter().enumerate() {
+            let Some(listening) = listening else { continue };
+            listening.check_complete(topic, &record.attendance);
         }
     }
 

@@ -6,15 +6,17 @@ use crate::fault::{Fault, with_fault};
 const SEEDS: u64 = 200;
 
 /// What must have happened somewhere among so many worlds, or they prove little.
-const HAPPENED: [&str; 12] = [
+const HAPPENED: [&str; 14] = [
     "connections closed by the broker",
     "gaps",
     "heads told by pings",
+    "lists of members",
     "lives of topics",
     "messages passed over",
     "patterns ended",
     "patterns subscribed",
     "pings",
+    "presence events",
     "publishers made to wait",
     "subscriptions ended",
     "subscriptions recovered",
@@ -43,7 +45,7 @@ fn a_seed_decides_everything() {
 }
 
 /// Every fault that shows on one thread.
-const FAULTS: [Fault; 21] = [
+const FAULTS: [Fault; 23] = [
     Fault::ForgetMailAtJoin,
     Fault::ForgetMailAfterCatchUp,
     Fault::ForgetMailEarly,
@@ -65,6 +67,8 @@ const FAULTS: [Fault; 21] = [
     Fault::CountEveryPattern,
     Fault::ForgetHeld,
     Fault::TellHeadEarly,
+    Fault::ForgetWhoLeft,
+    Fault::TellChangesTwice,
 ];
 
 #[test]

@@ -6,6 +6,7 @@ use fanfare_protocol::{CloseCode, PayloadKind};
 
 use super::client::{Client, Exit};
 use super::event_loop::{Bell, EventLoop, Link};
+use super::intake::ConnectionId;
 use super::plan::{Deed, Plan};
 use super::random::Random;
 use super::record::{Place, Record};
@@ -31,6 +32,8 @@ pub(super) struct World {
     pub(super) loops: Vec<EventLoop>,
     pub(super) clients: Vec<Client>,
     pub(super) links: Vec<Link>,
+    /// Of each topic, before commands were last read.
+    pub(super) epochs_before: Vec<Option<String>>,
     /// Of the publisher that is no connection, as an HTTP request is none.
     counters: ShardCounters,
     pub(super) trace: Trace,
@@ -55,6 +58,7 @@ impl World {
             loops: shards.collect(),
             clients: clients.collect(),
             links: Vec::new(),
+            epochs_before: vec![None; plan.topics.len()],
             counters: ShardCounters::default(),
             record,
             random,
@@ -139,6 +143,7 @@ impl World {
     }
 
     pub(super) fn read(&mut self, at: usize, scratch: usize) {
+        self.note_ends();
         let now = self.record.now;
         let link = &mut self.links[at];
         let event_loop = &mut self.loops[link.shard];
@@ -156,6 +161,7 @@ impl World {
             self.record.summary.count("publishers made to wait");
         }
         self.record.write_down();
+        self.take_in(at);
     }
 
     fn write_some(&mut self) {
@@ -208,6 +214,7 @@ impl World {
         self.trace.tell(|| format!("shard {shard} sends what it has held back"));
         self.loops[shard].wake();
         self.loops[shard].shard.release_tiers(self.record.now);
+        self.tell_presence();
     }
 
     /// A slow client reads a little.
@@ -253,11 +260,13 @@ impl World {
         let now = self.record.now;
         let event_loop = &mut self.loops[shard];
         event_loop.wake();
+        event_loop.opened += 1;
+        let id = ConnectionId { shard, serial: event_loop.opened };
         let key = match client.plan.form {
             WireForm::Sdk(codec) => {
                 let kind = ConnectionKind::Sdk(codec);
                 let key = event_loop.shard.open(wire.clone(), &kind, now);
-                client.connect(wire.clone(), &self.record, &mut self.random);
+                client.connect(wire.clone(), id, &mut self.record, &mut self.random);
                 key
             }
             WireForm::Raw => {
@@ -267,7 +276,9 @@ impl World {
                 let options = StreamOptions { mode, max_rate, snapshot };
                 let kind = ConnectionKind::Raw { topic: name, since: since.clone(), options };
                 let key = event_loop.shard.open(wire.clone(), &kind, now);
-                let mut session = Session::new(wire.clone(), &client.plan, self.plan.topics.len());
+                let mut session =
+                    Session::new(wire.clone(), id, &client.plan, self.plan.topics.len());
+                self.record.attendance.join(topic, id);
                 session.begin_raw(topic, wish, since, &self.record);
                 client.session = Some(session);
                 key
@@ -275,7 +286,7 @@ impl World {
         };
         let number = self.record.summary.get("connections opened");
         self.record.summary.count("connections opened");
-        let link = Link::new(number, shard, key, wire, now);
+        let link = Link::new(number, id, key, wire, now);
         self.trace.tell(|| format!("client {at} opens {link}"));
         self.links.push(link);
     }

@@ -36,7 +36,8 @@ pub(super) struct TopicState {
     pub(super) interest: SmallVec<[ShardInterest; 2]>,
     /// `None` while no recent message has a key, which is nearly always.
     pub(super) keys: Option<Box<RecentKeys>>,
-    /// `None` where the namespace has no presence, or nobody is there.
+    /// `None` where the namespace has no presence, or nobody was ever there. Kept while the topic
+    /// lives, so that its versions count on.
     pub(super) presence: Option<Box<Presence>>,
     /// Out of the table: whoever still holds it must look the name up again.
     pub(super) retired: bool,
@@ -237,7 +238,6 @@ impl TopicState {
             freed += keys.expire(limits, now);
             self.keys.take_if(|keys| keys.is_empty());
         }
-        self.presence.take_if(|presence| presence.is_empty());
         freed
     }
 
