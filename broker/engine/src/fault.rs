@@ -69,6 +69,14 @@ pub(crate) enum Fault {
     ForgetWhoLeft,
     /// Changes of presence are told a second time.
     TellChangesTwice,
+    /// A topic that knows as many keys as it may forgets the newest.
+    ForgetNewestKey,
+    /// A publish that is sent again is answered with the place of the topic's newest message.
+    AnswerWithHead,
+    /// A page of history begins one message too late.
+    PageOneLate,
+    /// A page says that more follows because it is full.
+    MoreByCount,
 }
 
 /// Whether this fault is planted. Never, in the broker.

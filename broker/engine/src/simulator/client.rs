@@ -3,9 +3,10 @@
 
 use fanfare_protocol::{ErrorCode, PayloadKind, Position};
 
-use super::asked::Asked;
+use super::asked::{Asked, random_key};
 use super::event_loop::Link;
 use super::intake::ConnectionId;
+use super::pages::PageWish;
 use super::plan::{ClientPlan, Pace, Plan};
 use super::random::Random;
 use super::record::Record;
@@ -166,6 +167,12 @@ impl Client {
         let wants = wants
             .unwrap_or_else(|| self.session.as_ref().is_some_and(|session| session.wants(topic)));
         if random.one_in(8) {
+            let page_end = self.session.as_ref().and_then(|s| s.page_ends[topic].clone());
+            let after = page_end.or_else(|| self.since(topic, record, random));
+            let limit = random.pick(&[1, 3, 10]);
+            return Asked::History(PageWish { topic, after, limit });
+        }
+        if random.one_in(8) {
             let limit = random.pick(&[1, 4, 30]);
             return match record.options(topic).presence {
                 true => Asked::Presence { topic, limit },
@@ -174,7 +181,11 @@ impl Client {
         }
         if random.one_in(3) {
             let bytes = random.below(plan.payload_bytes_max) as usize;
-            return Asked::Publish { topic, payload: record.compose(kind(random), bytes) };
+            return Asked::Publish {
+                topic,
+                payload: record.compose(kind(random), bytes),
+                key: random_key(random),
+            };
         }
         match (wants, random.one_in(12)) {
             (true, true) => Asked::Mistake { topic, code: ErrorCode::AlreadySubscribed },
@@ -182,7 +193,11 @@ impl Client {
             (true, false) if random.one_in(2) => Asked::Unsubscribe { topic },
             (true, false) => {
                 let bytes = random.below(plan.payload_bytes_max) as usize;
-                Asked::Publish { topic, payload: record.compose(kind(random), bytes) }
+                Asked::Publish {
+                    topic,
+                    payload: record.compose(kind(random), bytes),
+                    key: random_key(random),
+                }
             }
             (false, false) => {
                 let since = self.since(topic, record, random);

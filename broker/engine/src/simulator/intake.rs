@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::asked::Asked;
+use super::pages::Kept;
 use super::presence::Attended;
+use super::record::Place;
 
 /// A connection of the node: its shard, and which of that shard's connections it is, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +29,10 @@ pub(super) enum Answer {
     Any,
     /// To a subscription: the version of the topic's presence then.
     Joined { version: u64 },
+    /// To a publish with a key: where the message stands, and whether it is an earlier one.
+    Published { place: Place, duplicate: bool },
+    /// To a question for history: what there was.
+    Kept(Kept),
     /// Who was there.
     Attended(Attended),
 }

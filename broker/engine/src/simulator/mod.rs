@@ -9,6 +9,8 @@ mod asked;
 mod client;
 mod event_loop;
 mod intake;
+mod keys;
+mod pages;
 mod panics;
 mod plan;
 mod presence;

@@ -161,6 +161,9 @@ fn limits(random: &mut Random, payload_bytes_max: u64, rings_have_room: bool) ->
             true => usual.history_total_bytes_max,
             false => random.between(300, 8_000) as usize,
         },
+        history_page_bytes_max: random.pick(&[100, 1_000, usual.history_page_bytes_max]),
+        publish_key_window_ms: random.pick(&[3_000, usual.publish_key_window_ms]),
+        publish_keys_max: random.pick(&[2, 4, usual.publish_keys_max]),
         mailbox_messages_mark: random.pick(&[5, 50, usual.mailbox_messages_mark]),
         ..usual
     }

@@ -4,9 +4,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use fanfare_protocol::{Codec, Payload, PayloadKind, TopicName, TopicPattern};
+use fanfare_protocol::{Codec, HistoryMessage, Payload, PayloadKind, TopicName, TopicPattern};
 
 use super::intake::Intake;
+use super::keys::Keys;
 use super::plan::Plan;
 use super::presence::Attendance;
 use super::summary::Summary;
@@ -25,6 +26,7 @@ pub(super) struct Record {
     pub(super) summary: Summary,
     pub(super) intake: Intake,
     pub(super) attendance: Attendance,
+    keys: Keys,
     topics: Vec<Vec<Life>>,
     /// Where the message with each number stands.
     places: HashMap<u64, Place>,
@@ -73,6 +75,7 @@ impl Record {
             summary: Summary::default(),
             intake: Intake::default(),
             attendance: Attendance::default(),
+            keys: Keys::default(),
             places: HashMap::new(),
             meant: Vec::new(),
         }
@@ -149,6 +152,39 @@ impl Record {
         let place = Place { topic, epoch, offset };
         assert_eq!(self.places.insert(number, place), None, "message {number} comes twice");
         self.summary.count("messages published");
+    }
+
+    /// A publish with a key was carried out: where its message must stand, and whether that is
+    /// where an earlier one with this key stands.
+    pub(super) fn publish_with_key(
+        &mut self,
+        (topic, key): (usize, &str),
+        payload: &Payload,
+    ) -> Option<(Place, bool)> {
+        let number = number_of(payload.kind(), payload.bytes());
+        let published = self.places.get(&number).cloned();
+        let clock = (&self.plan.limits, self.now);
+        self.keys.publish((topic, key), published, self.plan.rings_have_room, clock)
+    }
+
+    /// For how many replies of usual length a message in a reply counts.
+    pub(super) fn message_weight(&self) -> usize {
+        1 + self.plan.payload_bytes_max as usize * 4 / 3 / 150
+    }
+
+    /// Whether no more messages go into a page that has these.
+    pub(super) fn fills_page(&self, messages: &[HistoryMessage]) -> bool {
+        let bytes = |message: &HistoryMessage| {
+            let place = self.place(&message.payload);
+            let told = &self.messages(place.topic, &place.epoch)[place.offset as usize - 1];
+            told.payload.bytes().len()
+        };
+        messages.iter().map(bytes).sum::<usize>() >= self.plan.limits.history_page_bytes_max
+    }
+
+    /// The table was swept.
+    pub(super) fn sweep(&mut self) {
+        self.keys.forget_old(&self.plan.limits, self.now);
     }
 
     /// Where the message with this content stands.

@@ -4,12 +4,13 @@
 use std::collections::VecDeque;
 
 use fanfare_protocol::{
-    CloseCode, Codec, Command, Event, Mode, Payload, Position, Reply, ReplyBody, ServerFrame,
-    Subscribed,
+    CloseCode, Codec, Command, ErrorCode, Event, Mode, Payload, Position, Published, Reply,
+    ReplyBody, ServerFrame, Subscribed,
 };
 
 use super::asked::{Asked, Sent};
 use super::intake::{Answer, ConnectionId};
+use super::pages;
 use super::plan::{ClientPlan, Pace};
 use super::presence::Listening;
 use super::record::{Place, Record};
@@ -37,6 +38,8 @@ pub(super) struct Session {
     /// Which topics, and patterns, it subscribes to once all that it asked is done.
     wanted: Vec<bool>,
     wanted_patterns: Vec<usize>,
+    /// By topic: where its last page of history ended, if more follows.
+    pub(super) page_ends: Vec<Option<Position>>,
     /// By topic: whether it is told who comes and goes.
     listening: Vec<Option<Listening>>,
     /// Contents of pings that were not answered.
@@ -61,6 +64,7 @@ impl Session {
             ways: Ways::new(topics),
             wanted: vec![false; topics],
             wanted_patterns: Vec::new(),
+            page_ends: vec![None; topics],
             listening: vec![None; topics],
             pings: VecDeque::new(),
             may_be_refused: false,
@@ -112,7 +116,7 @@ impl Session {
     pub(super) fn ask(&mut self, asked: Vec<Asked>, record: &mut Record) {
         let WireForm::Sdk(codec) = self.form else { panic!("a raw stream has no commands") };
         let mut commands = Vec::new();
-        let weight = asked.iter().map(Asked::reply_weight).sum::<usize>();
+        let weight = asked.iter().map(|asked| asked.reply_weight(record)).sum::<usize>();
         let sent = asked.clone();
         for asked in asked {
             let request = asked.request(record);
@@ -255,6 +259,21 @@ impl Session {
             (Asked::Connect { .. }, Ok(ReplyBody::Connect(connected))) => {
                 assert_eq!(connected.connection, self.id.name(), "what it is called");
             }
+            (Asked::History(wish), Ok(ReplyBody::History(page))) => {
+                let Answer::Kept(kept) = answer else { panic!("{answer:?}: {page:?}") };
+                pages::check(&wish, &kept, &page, record);
+                self.page_ends[wish.topic] = page
+                    .messages
+                    .last()
+                    .filter(|_| page.more)
+                    .map(|last| Position { epoch: page.epoch.clone(), offset: last.offset });
+                record.summary.count("pages of history");
+            }
+            (Asked::History(wish), Err(error)) => {
+                assert_eq!(error.code, ErrorCode::UnknownTopic);
+                let Answer::Kept(kept) = answer else { panic!("{answer:?}: {wish:?}") };
+                assert!(!kept.is_certain(), "there is a topic: {wish:?}, {kept:?}");
+            }
             (Asked::Presence { .. }, Ok(ReplyBody::Presence(list))) => {
                 let Answer::Attended(attended) = answer else { panic!("{answer:?}: {list:?}") };
                 record.attendance.check_list(&attended, &list);
@@ -289,10 +308,14 @@ impl Session {
                 self.ways.end_pattern(pattern, sent.now, record);
                 record.summary.count("patterns ended");
             }
-            (Asked::Publish { topic, payload }, Ok(ReplyBody::Publish(published))) => {
-                let place = record.place(&payload);
-                assert_eq!((place.topic, &place.epoch), (topic, &published.epoch));
-                assert_eq!(place.offset, published.offset, "the acknowledged place");
+            (Asked::Publish { topic, payload, .. }, Ok(ReplyBody::Publish(published))) => {
+                let (place, duplicate) = match answer {
+                    Answer::Published { place, duplicate } => (place, duplicate),
+                    _ => (record.place(&payload).clone(), false),
+                };
+                let Published { epoch, offset, .. } = published;
+                assert_eq!(place, Place { topic, epoch, offset }, "the acknowledged place");
+                assert_eq!(published.duplicate, duplicate, "whether it was published before");
                 record.summary.count("publishes acknowledged");
             }
             (Asked::Mistake { code, .. }, Err(error)) => assert_eq!(error.code, code),

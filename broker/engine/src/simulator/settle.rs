@@ -55,6 +55,7 @@ impl World {
             self.check_step();
         }
         self.table.sweep_all(self.record.now);
+        self.record.sweep();
     }
 
     /// Lets everything arrive everywhere, then demands that it has.

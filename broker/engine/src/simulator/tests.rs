@@ -6,18 +6,20 @@ use crate::fault::{Fault, with_fault};
 const SEEDS: u64 = 200;
 
 /// What must have happened somewhere among so many worlds, or they prove little.
-const HAPPENED: [&str; 14] = [
+const HAPPENED: [&str; 16] = [
     "connections closed by the broker",
     "gaps",
     "heads told by pings",
     "lists of members",
     "lives of topics",
     "messages passed over",
+    "pages of history",
     "patterns ended",
     "patterns subscribed",
     "pings",
     "presence events",
     "publishers made to wait",
+    "publishes sent again",
     "subscriptions ended",
     "subscriptions recovered",
     "times that a shard fell asleep",
@@ -45,7 +47,7 @@ fn a_seed_decides_everything() {
 }
 
 /// Every fault that shows on one thread.
-const FAULTS: [Fault; 23] = [
+const FAULTS: [Fault; 27] = [
     Fault::ForgetMailAtJoin,
     Fault::ForgetMailAfterCatchUp,
     Fault::ForgetMailEarly,
@@ -69,6 +71,10 @@ const FAULTS: [Fault; 23] = [
     Fault::TellHeadEarly,
     Fault::ForgetWhoLeft,
     Fault::TellChangesTwice,
+    Fault::ForgetNewestKey,
+    Fault::AnswerWithHead,
+    Fault::PageOneLate,
+    Fault::MoreByCount,
 ];
 
 #[test]

@@ -3,6 +3,7 @@
 
 use super::asked::Asked;
 use super::intake::{Answer, ConnectionId};
+use super::pages::Kept;
 use super::presence::Attended;
 use super::world::World;
 
@@ -10,15 +11,17 @@ impl World {
     /// Notes what the broker did with the commands that it has read from a connection.
     pub(super) fn take_in(&mut self, at: usize) {
         let (id, read) = (self.links[at].id, self.links[at].wire.pipe().read_bytes);
+        let has_ended = self.has_ended(at);
         while let Some(asked) = self.record.intake.next(id, read) {
-            let answer = self.carry_out(id, asked);
+            let answer = self.carry_out(id, asked, has_ended);
             self.record.intake.answer(id, answer);
         }
         self.note_ends();
-        self.epochs_before = self.record.newest_epochs();
     }
 
-    fn carry_out(&mut self, id: ConnectionId, asked: Asked) -> Answer {
+    /// What follows from a command. `has_ended`: the connection ended with or before it, so that
+    /// nobody hears the reply, and it may not have been carried out.
+    fn carry_out(&mut self, id: ConnectionId, asked: Asked, has_ended: bool) -> Answer {
         let attendance = &mut self.record.attendance;
         match asked {
             Asked::Connect { name } => attendance.call(id, name),
@@ -29,12 +32,20 @@ impl World {
                 return Answer::Joined { version };
             }
             Asked::Unsubscribe { topic } => attendance.leave(topic, id),
+            Asked::Publish { topic, payload, key: Some(key) } => {
+                let published = self.record.publish_with_key((topic, &key), &payload);
+                return published.map_or(Answer::Any, |(place, duplicate)| {
+                    self.record.summary.add("publishes sent again", duplicate.into());
+                    Answer::Published { place, duplicate }
+                });
+            }
+            Asked::History(wish) => return Answer::Kept(self.kept(wish.topic)),
             Asked::Presence { topic, limit } => {
                 let before = self.epochs_before[topic].clone().unwrap_or_default();
                 let now = self.record.epoch(topic).unwrap_or_default().to_owned();
                 let attendance = &mut self.record.attendance;
                 // Which life of the topic it was given in is not known if there were two.
-                let members = match before == now {
+                let members = match before == now && !has_ended {
                     true => attendance.list(topic, &now),
                     false => attendance.members(topic),
                 };
@@ -49,15 +60,35 @@ impl World {
         Answer::Any
     }
 
+    /// What a topic has now, and had before commands were read.
+    fn kept(&self, topic: usize) -> Kept {
+        let ring = self.table.ring(self.record.topic_name(topic));
+        let (_, head_before) = self.heads_before.0[topic];
+        Kept {
+            epochs: [
+                self.epochs_before[topic].clone(),
+                ring.as_ref().map(|ring| ring.epoch.to_string()),
+            ],
+            head_before,
+            head: ring.as_ref().map_or(0, |ring| ring.head),
+            oldest: ring.and_then(|ring| Some(ring.messages.first()?.offset())),
+        }
+    }
+
     /// Notes which connections the broker serves no more.
     pub(super) fn note_ends(&mut self) {
-        for link in &self.links {
-            let event_loop = &mut self.loops[link.shard];
-            if !event_loop.holds(link) || event_loop.shard.is_closing(link.key) {
-                self.record.intake.end(link.id);
-                self.record.attendance.leave_all(link.id);
+        for at in 0..self.links.len() {
+            if self.has_ended(at) {
+                self.record.intake.end(self.links[at].id);
+                self.record.attendance.leave_all(self.links[at].id);
             }
         }
+    }
+
+    fn has_ended(&mut self, at: usize) -> bool {
+        let link = &self.links[at];
+        let event_loop = &mut self.loops[link.shard];
+        !event_loop.holds(link) || event_loop.shard.is_closing(link.key)
     }
 
     /// The broker looks whether there is something to be told of who came and went.

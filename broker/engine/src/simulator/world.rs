@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use fanfare_protocol::{CloseCode, PayloadKind};
 
+use super::asked::random_key;
 use super::client::{Client, Exit};
 use super::event_loop::{Bell, EventLoop, Link};
 use super::intake::ConnectionId;
 use super::plan::{Deed, Plan};
 use super::random::Random;
-use super::record::{Place, Record};
+use super::record::{Heads, Place, Record};
 use super::session::Session;
 use super::summary::Summary;
 use super::trace::Trace;
@@ -34,6 +35,7 @@ pub(super) struct World {
     pub(super) links: Vec<Link>,
     /// Of each topic, before commands were last read.
     pub(super) epochs_before: Vec<Option<String>>,
+    pub(super) heads_before: Heads,
     /// Of the publisher that is no connection, as an HTTP request is none.
     counters: ShardCounters,
     pub(super) trace: Trace,
@@ -59,6 +61,7 @@ impl World {
             clients: clients.collect(),
             links: Vec::new(),
             epochs_before: vec![None; plan.topics.len()],
+            heads_before: Heads::default(),
             counters: ShardCounters::default(),
             record,
             random,
@@ -113,15 +116,21 @@ impl World {
             let filling = self.random.below(self.plan.payload_bytes_max) as usize;
             let payload = self.record.compose(self.random.pick(&kinds), filling);
             let name = self.record.topic_name(topic);
-            let published =
-                self.table.publish(name, &payload, None, &self.counters, self.record.now);
+            let key = random_key(&mut self.random);
+            let now = self.record.now;
+            let published = self.table.publish(name, &payload, key.as_deref(), &self.counters, now);
             let published = published.expect("a world has few topics and no large messages");
             let (epoch, offset) = (published.epoch.to_string(), published.offset);
-            acknowledged.push((payload, Place { topic, epoch, offset }));
+            let place = Place { topic, epoch, offset };
+            acknowledged.push((key, payload, (place, published.duplicate)));
         }
         self.record.write_down();
-        for (payload, place) in acknowledged {
-            assert_eq!(*self.record.place(&payload), place);
+        for (key, payload, is) in acknowledged {
+            let expected = match key {
+                Some(key) => self.record.publish_with_key((topic, &key), &payload),
+                None => Some((self.record.place(&payload).clone(), false)),
+            };
+            assert_eq!(Some(is), expected);
         }
     }
 
@@ -144,6 +153,8 @@ impl World {
 
     pub(super) fn read(&mut self, at: usize, scratch: usize) {
         self.note_ends();
+        self.epochs_before = self.record.newest_epochs();
+        self.heads_before = self.record.heads();
         let now = self.record.now;
         let link = &mut self.links[at];
         let event_loop = &mut self.loops[link.shard];
