@@ -77,6 +77,10 @@ pub(crate) enum Fault {
     PageOneLate,
     /// A page says that more follows because it is full.
     MoreByCount,
+    /// Marks that were halved stay low when the node has room again.
+    KeepLowMarks,
+    /// Nobody is closed when lower marks leave less room than is taken.
+    SpareTheWorst,
 }
 
 /// Whether this fault is planted. Never, in the broker.

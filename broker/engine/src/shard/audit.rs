@@ -32,6 +32,11 @@ impl<S: Socket> Shard<S> {
         self.connections.get(key).is_some_and(|c| c.phase == Phase::Closing)
     }
 
+    /// How often the marks are halved.
+    pub(crate) fn halvings(&self) -> u32 {
+        self.marks.halvings()
+    }
+
     fn connections(&self) -> impl Iterator<Item = &Connection<S>> {
         self.connections.iter().map(|(_, connection)| connection)
     }

@@ -6,6 +6,7 @@
 //! byte that a client reads by the promises of the design.
 
 mod asked;
+mod budget;
 mod client;
 mod event_loop;
 mod intake;

@@ -156,6 +156,10 @@ fn limits(random: &mut Random, payload_bytes_max: u64, rings_have_room: bool) ->
         outbox_high_water_bytes: high_water,
         outbox_low_water_bytes: high_water / 4,
         outbox_bytes_max: high_water * 3 + 2 * payload_bytes_max as usize + 2_000,
+        outbox_total_bytes_max: match random.below(4) {
+            0 => random.pick(&[300, 2_000]),
+            _ => usual.outbox_total_bytes_max,
+        },
         stall_timeout_ms: random.pick(&[3_000, usual.stall_timeout_ms]),
         history_total_bytes_max: match rings_have_room {
             true => usual.history_total_bytes_max,

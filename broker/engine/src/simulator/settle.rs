@@ -13,7 +13,7 @@ const ENVELOPE_BYTES: usize = 150;
 const LAST_WORD_BYTES: usize = 160;
 
 /// The longest that time passes without anybody noticing.
-const SLICE_MS: u64 = 1_000;
+pub(super) const SLICE_MS: u64 = 1_000;
 
 /// Rounds after which a world that still moves would move for ever.
 const ROUNDS_MAX: usize = 10_000;
@@ -42,10 +42,9 @@ impl World {
         while self.record.now.ms() < end_ms {
             let slice_ms = SLICE_MS.min(end_ms - self.record.now.ms());
             self.record.now = Now::from_ms(self.record.now.ms() + slice_ms);
-            for event_loop in &mut self.loops {
-                event_loop.wake();
-                event_loop.shard.handle_timeouts(self.record.now, SLICE_MS);
-                event_loop.shard.release_tiers(self.record.now);
+            for shard in 0..self.loops.len() {
+                self.time_out(shard);
+                self.loops[shard].shard.release_tiers(self.record.now);
             }
             self.tell_presence();
             for link in &mut self.links {

@@ -6,7 +6,7 @@ use crate::fault::{Fault, with_fault};
 const SEEDS: u64 = 200;
 
 /// What must have happened somewhere among so many worlds, or they prove little.
-const HAPPENED: [&str; 16] = [
+const HAPPENED: [&str; 17] = [
     "connections closed by the broker",
     "gaps",
     "heads told by pings",
@@ -23,6 +23,7 @@ const HAPPENED: [&str; 16] = [
     "subscriptions ended",
     "subscriptions recovered",
     "times that a shard fell asleep",
+    "turns with lower marks",
 ];
 
 #[test]
@@ -47,7 +48,7 @@ fn a_seed_decides_everything() {
 }
 
 /// Every fault that shows on one thread.
-const FAULTS: [Fault; 27] = [
+const FAULTS: [Fault; 29] = [
     Fault::ForgetMailAtJoin,
     Fault::ForgetMailAfterCatchUp,
     Fault::ForgetMailEarly,
@@ -75,6 +76,8 @@ const FAULTS: [Fault; 27] = [
     Fault::AnswerWithHead,
     Fault::PageOneLate,
     Fault::MoreByCount,
+    Fault::KeepLowMarks,
+    Fault::SpareTheWorst,
 ];
 
 #[test]

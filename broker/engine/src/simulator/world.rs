@@ -5,6 +5,7 @@ use std::sync::Arc;
 use fanfare_protocol::{CloseCode, PayloadKind};
 
 use super::asked::random_key;
+use super::budget::Budget;
 use super::client::{Client, Exit};
 use super::event_loop::{Bell, EventLoop, Link};
 use super::intake::ConnectionId;
@@ -33,6 +34,7 @@ pub(super) struct World {
     pub(super) loops: Vec<EventLoop>,
     pub(super) clients: Vec<Client>,
     pub(super) links: Vec<Link>,
+    pub(super) budget: Budget,
     /// Of each topic, before commands were last read.
     pub(super) epochs_before: Vec<Option<String>>,
     pub(super) heads_before: Heads,
@@ -60,6 +62,7 @@ impl World {
             loops: shards.collect(),
             clients: clients.collect(),
             links: Vec::new(),
+            budget: Budget::new(plan.shards),
             epochs_before: vec![None; plan.topics.len()],
             heads_before: Heads::default(),
             counters: ShardCounters::default(),
