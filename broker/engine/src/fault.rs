@@ -67,6 +67,22 @@ pub(crate) enum Fault {
     ForgetHeld,
     /// A ping tells the topic's newest offset, whatever was sent on the connection.
     TellHeadEarly,
+    /// Who leaves a topic is not told to those who stay.
+    ForgetWhoLeft,
+    /// Changes of presence are told a second time.
+    TellChangesTwice,
+    /// A topic that knows as many keys as it may forgets the newest.
+    ForgetNewestKey,
+    /// A publish that is sent again is answered with the place of the topic's newest message.
+    AnswerWithHead,
+    /// A page of history begins one message too late.
+    PageOneLate,
+    /// A page says that more follows because it is full.
+    MoreByCount,
+    /// Marks that were halved stay low when the node has room again.
+    KeepLowMarks,
+    /// Nobody is closed when lower marks leave less room than is taken.
+    SpareTheWorst,
 }
 
 /// Whether this fault is planted. Never, in the broker.

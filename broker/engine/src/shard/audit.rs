@@ -1,6 +1,6 @@
 //! What a shard holds twice, for speed, must say the same twice. For tests and the simulator.
 
-use super::connection::{Connection, PatternSubscription, Subscription};
+use super::connection::{Connection, PatternSubscription, Phase, Subscription};
 use super::subscribers::LocalTopic;
 use super::tier::{ListPlace, Lists, Tier};
 use super::{Key, Shard, Socket};
@@ -25,6 +25,16 @@ impl<S: Socket> Shard<S> {
         let counters = &self.counters;
         assert_eq!(by_name + patterns as u64, counters.subscriptions.get(), "subscriptions");
         assert_eq!(behind, counters.subscriptions_behind.get(), "subscriptions behind");
+    }
+
+    /// Whether a connection is being closed.
+    pub(crate) fn is_closing(&self, key: Key) -> bool {
+        self.connections.get(key).is_some_and(|c| c.phase == Phase::Closing)
+    }
+
+    /// How often the marks are halved.
+    pub(crate) fn halvings(&self) -> u32 {
+        self.marks.halvings()
     }
 
     fn connections(&self) -> impl Iterator<Item = &Connection<S>> {

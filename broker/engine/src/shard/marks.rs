@@ -1,6 +1,7 @@
 //! From how much unsent on a connection on what happens, and how that tightens while the whole
 //! node is short of room.
 
+use crate::fault::{Fault, planted};
 use crate::limits::Limits;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
@@ -32,7 +33,7 @@ impl Marks {
         let pressure = if total_bytes > budget {
             (self.pressure + 1).min(PRESSURE_MAX)
         } else if total_bytes < budget / 4 * 3 {
-            self.pressure.saturating_sub(1)
+            self.pressure.saturating_sub(u32::from(!planted(Fault::KeepLowMarks)))
         } else {
             self.pressure
         };
@@ -49,6 +50,12 @@ impl Marks {
     /// Whether the marks are below the configured ones.
     pub(super) fn are_tightened(&self) -> bool {
         self.pressure > 0
+    }
+
+    /// How often the marks have been halved.
+    #[cfg(any(test, feature = "simulator"))]
+    pub(super) fn halvings(&self) -> u32 {
+        self.pressure
     }
 
     fn under(limits: &Limits, pressure: u32) -> Self {

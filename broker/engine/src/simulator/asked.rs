@@ -1,9 +1,12 @@
 //! The commands of a client, as it remembers them until their replies come.
 
 use fanfare_protocol::{
-    Connect, ErrorCode, Payload, Position, Publish, Request, Subscribe, Unsubscribe,
+    Connect, ErrorCode, History, Payload, Position, Presence, Publish, Request, Subscribe,
+    Unsubscribe,
 };
 
+use super::pages::PageWish;
+use super::random::Random;
 use super::record::{Heads, Record};
 use super::wish::Wish;
 use crate::time::Now;
@@ -20,11 +23,15 @@ pub(super) struct Sent {
 /// What a command asked.
 #[derive(Clone, Debug)]
 pub(super) enum Asked {
-    Connect,
+    Connect {
+        name: Option<String>,
+    },
     Subscribe {
         topic: usize,
         wish: Wish,
         since: Option<Position>,
+        /// Whether to be told who comes and goes.
+        presence: bool,
     },
     Unsubscribe {
         topic: usize,
@@ -39,6 +46,12 @@ pub(super) enum Asked {
     Publish {
         topic: usize,
         payload: Payload,
+        key: Option<String>,
+    },
+    History(PageWish),
+    Presence {
+        topic: usize,
+        limit: u32,
     },
     /// Something that is answered with this error.
     Mistake {
@@ -50,10 +63,12 @@ pub(super) enum Asked {
 impl Asked {
     pub(super) fn request(&self, record: &Record) -> Request {
         match self {
-            Self::Connect => Request::Connect(Connect::default()),
-            Self::Subscribe { topic, wish, since } => {
+            Self::Connect { name } => {
+                Request::Connect(Connect { name: name.clone(), ..Connect::default() })
+            }
+            Self::Subscribe { topic, wish, since, presence } => {
                 let mut subscribe = wish.subscribe(record.topic_name(*topic).as_str());
-                subscribe.since = since.clone();
+                (subscribe.since, subscribe.presence) = (since.clone(), *presence);
                 Request::Subscribe(subscribe)
             }
             Self::SubscribePattern { pattern, wish } => {
@@ -68,12 +83,40 @@ impl Asked {
                 let topic = record.pattern(*pattern).as_str().to_owned();
                 Request::Unsubscribe(Unsubscribe { topic })
             }
+            Self::History(PageWish { topic, after, limit }) => {
+                let topic = record.topic_name(*topic).to_string();
+                let (after, limit) = (after.clone(), Some(*limit));
+                Request::History(History { topic, after, limit })
+            }
+            Self::Presence { topic, limit } => {
+                let topic = record.topic_name(*topic).to_string();
+                Request::Presence(Presence { topic, limit: Some(*limit) })
+            }
+            Self::Mistake { topic, code: ErrorCode::NotEnabled } => {
+                Request::Presence(Presence::new(record.topic_name(*topic).as_str()))
+            }
             Self::Mistake { topic, .. } => {
                 Request::Subscribe(Subscribe::new(record.topic_name(*topic).as_str()))
             }
-            Self::Publish { topic, payload } => {
-                Request::Publish(Publish::new(record.topic_name(*topic).as_str(), payload.clone()))
+            Self::Publish { topic, payload, key } => {
+                let topic = record.topic_name(*topic).to_string();
+                let (key, payload) = (key.clone(), payload.clone());
+                Request::Publish(Publish { topic, key, payload })
             }
         }
     }
+
+    /// For how many replies of usual length the reply to this counts.
+    pub(super) fn reply_weight(&self, record: &Record) -> usize {
+        match self {
+            Self::History(wish) => 1 + wish.limit as usize * record.message_weight(),
+            Self::Presence { limit, .. } => 1 + *limit as usize / 4,
+            _ => 1,
+        }
+    }
+}
+
+/// The key of a publish, mostly none: one of few, so that they come again.
+pub(super) fn random_key(random: &mut Random) -> Option<String> {
+    random.one_in(3).then(|| format!("k{}", random.below(6)))
 }

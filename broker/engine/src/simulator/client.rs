@@ -3,8 +3,10 @@
 
 use fanfare_protocol::{ErrorCode, PayloadKind, Position};
 
-use super::asked::Asked;
+use super::asked::{Asked, random_key};
 use super::event_loop::Link;
+use super::intake::ConnectionId;
+use super::pages::PageWish;
 use super::plan::{ClientPlan, Pace, Plan};
 use super::random::Random;
 use super::record::Record;
@@ -73,14 +75,14 @@ impl Client {
     /// What it opens an event stream for: mostly what it had, and from where it was.
     pub(super) fn stream_start(&self, plan: &Plan, random: &mut Random) -> Vec<Asked> {
         let (first, wish, since) = self.raw_start(random);
-        let mut sources = vec![Asked::Subscribe { topic: first, wish, since }];
+        let mut sources = vec![Asked::Subscribe { topic: first, wish, since, presence: false }];
         if self.plan.form == WireForm::TopicEvents {
             return sources;
         }
         for (topic, memory) in self.memory.iter().enumerate() {
             if topic != first && random.one_in(2) {
                 let since = memory.as_ref().and_then(|(_, position)| position.clone());
-                sources.push(Asked::Subscribe { topic, wish, since });
+                sources.push(Asked::Subscribe { topic, wish, since, presence: false });
             }
         }
         for pattern in 0..plan.patterns.len() {
@@ -92,13 +94,21 @@ impl Client {
     }
 
     /// Begins an SDK session: connects, and mostly subscribes to what it had.
-    pub(super) fn connect(&mut self, wire: Wire, record: &Record, random: &mut Random) {
-        let mut session = Session::new(wire, &self.plan, self.memory.len());
-        session.ask(vec![Asked::Connect], record);
+    pub(super) fn connect(
+        &mut self,
+        wire: Wire,
+        id: ConnectionId,
+        record: &mut Record,
+        random: &mut Random,
+    ) {
+        let mut session = Session::new(wire, id, &self.plan, self.memory.len());
+        let name = random.one_in(2).then(|| format!("c{}", random.below(100)));
+        session.ask(vec![Asked::Connect { name }], record);
         if !random.one_in(5) {
             let remembered = self.memory.iter().enumerate().filter_map(|(topic, memory)| {
                 let (wish, since) = memory.clone()?;
-                Some(Asked::Subscribe { topic, wish, since })
+                let presence = record.options(topic).presence && random.one_in(2);
+                Some(Asked::Subscribe { topic, wish, since, presence })
             });
             let remembered: Vec<Asked> = remembered.collect();
             if !remembered.is_empty() {
@@ -183,9 +193,26 @@ impl Client {
         });
         let wants = wants
             .unwrap_or_else(|| self.session.as_ref().is_some_and(|session| session.wants(topic)));
+        if random.one_in(8) {
+            let page_end = self.session.as_ref().and_then(|s| s.page_ends[topic].clone());
+            let after = page_end.or_else(|| self.since(topic, record, random));
+            let limit = random.pick(&[1, 3, 10]);
+            return Asked::History(PageWish { topic, after, limit });
+        }
+        if random.one_in(8) {
+            let limit = random.pick(&[1, 4, 30]);
+            return match record.options(topic).presence {
+                true => Asked::Presence { topic, limit },
+                false => Asked::Mistake { topic, code: ErrorCode::NotEnabled },
+            };
+        }
         if random.one_in(3) {
             let bytes = random.below(plan.payload_bytes_max) as usize;
-            return Asked::Publish { topic, payload: record.compose(kind(random), bytes) };
+            return Asked::Publish {
+                topic,
+                payload: record.compose(kind(random), bytes),
+                key: random_key(random),
+            };
         }
         match (wants, random.one_in(12)) {
             (true, true) => Asked::Mistake { topic, code: ErrorCode::AlreadySubscribed },
@@ -193,11 +220,16 @@ impl Client {
             (true, false) if random.one_in(2) => Asked::Unsubscribe { topic },
             (true, false) => {
                 let bytes = random.below(plan.payload_bytes_max) as usize;
-                Asked::Publish { topic, payload: record.compose(kind(random), bytes) }
+                Asked::Publish {
+                    topic,
+                    payload: record.compose(kind(random), bytes),
+                    key: random_key(random),
+                }
             }
             (false, false) => {
                 let since = self.since(topic, record, random);
-                Asked::Subscribe { topic, wish: Wish::random(random), since }
+                let presence = record.options(topic).presence && random.one_in(2);
+                Asked::Subscribe { topic, wish: Wish::random(random), since, presence }
             }
         }
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::intake::ConnectionId;
 use super::wire::Wire;
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
@@ -20,6 +21,8 @@ pub(super) const PLACE_BYTES: usize = 100;
 #[derive(Debug)]
 pub(super) struct EventLoop {
     pub(super) shard: Shard<Wire>,
+    /// Connections that it has ever had.
+    pub(super) opened: u32,
     bell: Bell,
     is_asleep: bool,
 }
@@ -39,6 +42,7 @@ impl Bell {
 /// A connection that a shard may still hold, whoever its client is.
 #[derive(Debug)]
 pub(super) struct Link {
+    pub(super) id: ConnectionId,
     pub(super) shard: usize,
     pub(super) key: Key,
     pub(super) wire: Wire,
@@ -56,9 +60,10 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(number: u64, shard: usize, key: Key, wire: Wire, opened: Now) -> Self {
+    pub(super) fn new(number: u64, id: ConnectionId, key: Key, wire: Wire, opened: Now) -> Self {
         Self {
-            shard,
+            id,
+            shard: id.shard,
             key,
             wire,
             number,
@@ -87,7 +92,7 @@ impl fmt::Display for Link {
 
 impl EventLoop {
     pub(super) fn new(shard: Shard<Wire>, bell: Bell) -> Self {
-        Self { shard, bell, is_asleep: false }
+        Self { shard, opened: 0, bell, is_asleep: false }
     }
 
     /// Whether the shard still holds this connection.

@@ -6,10 +6,15 @@
 //! byte that a client reads by the promises of the design.
 
 mod asked;
+mod budget;
 mod client;
 mod event_loop;
+mod intake;
+mod keys;
+mod pages;
 mod panics;
 mod plan;
+mod presence;
 pub(crate) mod random;
 mod record;
 mod session;
@@ -18,6 +23,7 @@ mod stream;
 mod summary;
 mod trace;
 mod track;
+mod turns;
 mod ways;
 pub(crate) mod wire;
 mod wish;

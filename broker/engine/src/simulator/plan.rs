@@ -166,11 +166,18 @@ fn limits(random: &mut Random, payload_bytes_max: u64, rings_have_room: bool) ->
         outbox_high_water_bytes: high_water,
         outbox_low_water_bytes: high_water / 4,
         outbox_bytes_max: high_water * 3 + 2 * payload_bytes_max as usize + 2_000,
+        outbox_total_bytes_max: match random.below(4) {
+            0 => random.pick(&[300, 2_000]),
+            _ => usual.outbox_total_bytes_max,
+        },
         stall_timeout_ms: random.pick(&[3_000, usual.stall_timeout_ms]),
         history_total_bytes_max: match rings_have_room {
             true => usual.history_total_bytes_max,
             false => random.between(300, 8_000) as usize,
         },
+        history_page_bytes_max: random.pick(&[100, 1_000, usual.history_page_bytes_max]),
+        publish_key_window_ms: random.pick(&[3_000, usual.publish_key_window_ms]),
+        publish_keys_max: random.pick(&[2, 4, usual.publish_keys_max]),
         mailbox_messages_mark: random.pick(&[5, 50, usual.mailbox_messages_mark]),
         ..usual
     }
@@ -192,6 +199,6 @@ fn namespace(random: &mut Random, rings_have_room: bool) -> NamespaceOptions {
             0 => SlowConsumer::Disconnect,
             _ => SlowConsumer::CatchUp,
         },
-        presence: false,
+        presence: random.one_in(2),
     }
 }

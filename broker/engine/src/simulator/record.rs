@@ -4,9 +4,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use fanfare_protocol::{Codec, Payload, PayloadKind, TopicName, TopicPattern};
+use fanfare_protocol::{Codec, HistoryMessage, Payload, PayloadKind, TopicName, TopicPattern};
 
+use super::intake::Intake;
+use super::keys::Keys;
 use super::plan::Plan;
+use super::presence::Attendance;
 use super::summary::Summary;
 use super::wire::{BINARY, Frame, TEXT};
 use crate::mailbox::Mail;
@@ -21,6 +24,9 @@ pub(super) struct Record {
     pub(super) table: Arc<TopicTable>,
     pub(super) now: Now,
     pub(super) summary: Summary,
+    pub(super) intake: Intake,
+    pub(super) attendance: Attendance,
+    keys: Keys,
     topics: Vec<Vec<Life>>,
     /// Where the message with each number stands.
     places: HashMap<u64, Place>,
@@ -67,6 +73,9 @@ impl Record {
             table,
             now: Now::default(),
             summary: Summary::default(),
+            intake: Intake::default(),
+            attendance: Attendance::default(),
+            keys: Keys::default(),
             places: HashMap::new(),
             meant: Vec::new(),
         }
@@ -145,6 +154,39 @@ impl Record {
         self.summary.count("messages published");
     }
 
+    /// A publish with a key was carried out: where its message must stand, and whether that is
+    /// where an earlier one with this key stands.
+    pub(super) fn publish_with_key(
+        &mut self,
+        (topic, key): (usize, &str),
+        payload: &Payload,
+    ) -> Option<(Place, bool)> {
+        let number = number_of(payload.kind(), payload.bytes());
+        let published = self.places.get(&number).cloned();
+        let clock = (&self.plan.limits, self.now);
+        self.keys.publish((topic, key), published, self.plan.rings_have_room, clock)
+    }
+
+    /// For how many replies of usual length a message in a reply counts.
+    pub(super) fn message_weight(&self) -> usize {
+        1 + self.plan.payload_bytes_max as usize * 4 / 3 / 150
+    }
+
+    /// Whether no more messages go into a page that has these.
+    pub(super) fn fills_page(&self, messages: &[HistoryMessage]) -> bool {
+        let bytes = |message: &HistoryMessage| {
+            let place = self.place(&message.payload);
+            let told = &self.messages(place.topic, &place.epoch)[place.offset as usize - 1];
+            told.payload.bytes().len()
+        };
+        messages.iter().map(bytes).sum::<usize>() >= self.plan.limits.history_page_bytes_max
+    }
+
+    /// The table was swept.
+    pub(super) fn sweep(&mut self) {
+        self.keys.forget_old(&self.plan.limits, self.now);
+    }
+
     /// Where the message with this content stands.
     pub(super) fn place(&self, payload: &Payload) -> &Place {
         let number = number_of(payload.kind(), payload.bytes());
@@ -159,6 +201,11 @@ impl Record {
     /// The present epoch of a topic, if it has one.
     pub(super) fn epoch(&self, topic: usize) -> Option<&str> {
         self.topics[topic].last().map(|life| life.epoch.as_str())
+    }
+
+    /// The present epoch of every topic.
+    pub(super) fn newest_epochs(&self) -> Vec<Option<String>> {
+        (0..self.topics.len()).map(|topic| self.epoch(topic).map(str::to_owned)).collect()
     }
 
     /// How far every topic has come.

@@ -4,12 +4,15 @@
 use std::collections::VecDeque;
 
 use fanfare_protocol::{
-    CloseCode, Codec, Command, Event, Mode, Payload, Position, Reply, ReplyBody, ServerFrame,
-    Subscribed,
+    CloseCode, Codec, Command, ErrorCode, Event, Mode, Payload, Position, Published, Reply,
+    ReplyBody, ServerFrame, Subscribed,
 };
 
 use super::asked::{Asked, Sent};
+use super::intake::{Answer, ConnectionId};
+use super::pages;
 use super::plan::{ClientPlan, Pace};
+use super::presence::Listening;
 use super::record::{Place, Record};
 use super::stream::EventReader;
 use super::track::Start;
@@ -23,6 +26,7 @@ use crate::topics::WireForm;
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) wire: Wire,
+    id: ConnectionId,
     form: WireForm,
     reader: FrameReader,
     /// In place of `reader` where the form is one of event streams.
@@ -39,6 +43,10 @@ pub(super) struct Session {
     /// Which topics, and patterns, it subscribes to once all that it asked is done.
     wanted: Vec<bool>,
     wanted_patterns: Vec<usize>,
+    /// By topic: where its last page of history ended, if more follows.
+    pub(super) page_ends: Vec<Option<Position>>,
+    /// By topic: whether it is told who comes and goes.
+    listening: Vec<Option<Listening>>,
     /// Contents of pings that were not answered.
     pings: VecDeque<Vec<u8>>,
     /// Whether the broker may, or must, refuse to go on from the position that was named.
@@ -49,9 +57,10 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(wire: Wire, plan: &ClientPlan, topics: usize) -> Self {
+    pub(super) fn new(wire: Wire, id: ConnectionId, plan: &ClientPlan, topics: usize) -> Self {
         Self {
             wire,
+            id,
             form: plan.form,
             is_prompt: plan.pace == Pace::Prompt,
             reader: FrameReader::default(),
@@ -62,6 +71,8 @@ impl Session {
             ways: Ways::new(topics),
             wanted: vec![false; topics],
             wanted_patterns: Vec::new(),
+            page_ends: vec![None; topics],
+            listening: vec![None; topics],
             pings: VecDeque::new(),
             may_be_refused: false,
             must_be_refused: false,
@@ -113,9 +124,11 @@ impl Session {
     }
 
     /// Sends commands in one frame.
-    pub(super) fn ask(&mut self, asked: Vec<Asked>, record: &Record) {
+    pub(super) fn ask(&mut self, asked: Vec<Asked>, record: &mut Record) {
         let WireForm::Sdk(codec) = self.form else { panic!("a raw stream has no commands") };
         let mut commands = Vec::new();
+        let weight = asked.iter().map(|asked| asked.reply_weight(record)).sum::<usize>();
+        let sent = asked.clone();
         for asked in asked {
             let request = asked.request(record);
             self.want(&asked);
@@ -128,8 +141,9 @@ impl Session {
         Command::encode_batch(&commands, codec, &mut out);
         let opcode = if codec == Codec::Json { TEXT } else { BINARY };
         let mut pipe = self.wire.pipe();
-        pipe.replies_due += commands.len();
+        pipe.replies_due += weight;
         pipe.send(opcode, &out);
+        sent.into_iter().for_each(|asked| record.intake.send(self.id, pipe.sent_bytes, asked));
     }
 
     /// Notes what it subscribes to once this is done.
@@ -141,7 +155,7 @@ impl Session {
             Asked::UnsubscribePattern { pattern } => {
                 self.wanted_patterns.retain(|wanted| *wanted != pattern);
             }
-            Asked::Connect | Asked::Publish { .. } | Asked::Mistake { .. } => {}
+            _ => {}
         }
     }
 
@@ -233,6 +247,13 @@ impl Session {
                     record.summary.count("heads told by pings");
                 }
             }
+            ServerFrame::Event(Event::Presence(change)) => {
+                let topic = record.topic(&change.topic);
+                let listening = self.listening[topic].as_mut();
+                let listening = listening.unwrap_or_else(|| panic!("nobody listens: {change:?}"));
+                listening.hear(topic, &change, self.is_prompt, &record.attendance);
+                record.summary.count("presence events");
+            }
             ServerFrame::Event(Event::Drain(_)) => record.summary.count("drains"),
             other => panic!("unexpected: {other:?}"),
         }
@@ -259,13 +280,45 @@ impl Session {
         let asked = self.asked.pop_front();
         let (id, sent) = asked.unwrap_or_else(|| panic!("nothing was asked: {reply:?}"));
         assert_eq!(reply.id, id, "replies come in order: {sent:?}, {reply:?}");
+        let answer = record.intake.take_answer(self.id);
         match (sent.asked, reply.result) {
-            (Asked::Connect, Ok(ReplyBody::Connect(_))) => {}
-            (Asked::Subscribe { topic, wish, since }, Ok(ReplyBody::Subscribe(reply))) => {
+            (Asked::Connect { .. }, Ok(ReplyBody::Connect(connected))) => {
+                assert_eq!(connected.connection, self.id.name(), "what it is called");
+            }
+            (Asked::History(wish), Ok(ReplyBody::History(page))) => {
+                let Answer::Kept(kept) = answer else { panic!("{answer:?}: {page:?}") };
+                pages::check(&wish, &kept, &page, record);
+                self.page_ends[wish.topic] = page
+                    .messages
+                    .last()
+                    .filter(|_| page.more)
+                    .map(|last| Position { epoch: page.epoch.clone(), offset: last.offset });
+                record.summary.count("pages of history");
+            }
+            (Asked::History(wish), Err(error)) => {
+                assert_eq!(error.code, ErrorCode::UnknownTopic);
+                let Answer::Kept(kept) = answer else { panic!("{answer:?}: {wish:?}") };
+                assert!(!kept.is_certain(), "there is a topic: {wish:?}, {kept:?}");
+            }
+            (Asked::Presence { .. }, Ok(ReplyBody::Presence(list))) => {
+                let Answer::Attended(attended) = answer else { panic!("{answer:?}: {list:?}") };
+                record.attendance.check_list(&attended, &list);
+                record.summary.count("lists of members");
+            }
+            (
+                Asked::Subscribe { topic, wish, since, presence },
+                Ok(ReplyBody::Subscribe(reply)),
+            ) => {
+                if presence {
+                    let Answer::Joined { version: begun } = answer else { panic!("{answer:?}") };
+                    let epoch = reply.epoch.clone();
+                    self.listening[topic] = Some(Listening { epoch, begun, last: None });
+                }
                 self.begin((topic, wish, sent.now), since, reply, record);
             }
             (Asked::Unsubscribe { topic }, Ok(ReplyBody::Unsubscribe(_))) => {
                 self.ways.end(topic, sent.now, record);
+                self.listening[topic] = None;
                 record.summary.count("subscriptions ended");
             }
             (Asked::SubscribePattern { pattern, wish }, Ok(ReplyBody::SubscribePattern(reply))) => {
@@ -281,10 +334,14 @@ impl Session {
                 self.ways.end_pattern(pattern, sent.now, record);
                 record.summary.count("patterns ended");
             }
-            (Asked::Publish { topic, payload }, Ok(ReplyBody::Publish(published))) => {
-                let place = record.place(&payload);
-                assert_eq!((place.topic, &place.epoch), (topic, &published.epoch));
-                assert_eq!(place.offset, published.offset, "the acknowledged place");
+            (Asked::Publish { topic, payload, .. }, Ok(ReplyBody::Publish(published))) => {
+                let (place, duplicate) = match answer {
+                    Answer::Published { place, duplicate } => (place, duplicate),
+                    _ => (record.place(&payload).clone(), false),
+                };
+                let Published { epoch, offset, .. } = published;
+                assert_eq!(place, Place { topic, epoch, offset }, "the acknowledged place");
+                assert_eq!(published.duplicate, duplicate, "whether it was published before");
                 record.summary.count("publishes acknowledged");
             }
             (Asked::Mistake { code, .. }, Err(error)) => assert_eq!(error.code, code),
@@ -357,6 +414,10 @@ impl Session {
         // With a rate some of it may be held back.
         for (track, _) in all.iter().filter(|(track, _)| track.terms.rate.is_none()) {
             assert!(track.is_complete(record), "a prompt reader is not served: {track:?}");
+        }
+        for (topic, listening) in self.listening.iter().enumerate() {
+            let Some(listening) = listening else { continue };
+            listening.check_complete(topic, &record.attendance);
         }
     }
 

@@ -13,15 +13,16 @@ const ENVELOPE_BYTES: usize = 150;
 const LAST_WORD_BYTES: usize = 160;
 
 /// The longest that time passes without anybody noticing.
-const SLICE_MS: u64 = 1_000;
+pub(super) const SLICE_MS: u64 = 1_000;
 
 /// Rounds after which a world that still moves would move for ever.
 const ROUNDS_MAX: usize = 10_000;
 
 const LONGER_THAN_ANYTHING_IS_KEPT_MS: u64 = 1_000_000;
 
-/// Long enough for a ping, the wait for its pong, and the close of whoever does not answer.
-const UNTIL_ALL_ARE_GONE_MS: u64 = 60_000;
+/// Long enough for a ping (25 s), a stall of whoever takes only a part of it (30 s, looked at every
+/// 10 s), and the close (5 s).
+const UNTIL_ALL_ARE_GONE_MS: u64 = 75_000;
 
 /// Over how long clients of a broker that restarts are to come back.
 const DRAIN_WINDOW_MS: u64 = 1_000;
@@ -41,11 +42,11 @@ impl World {
         while self.record.now.ms() < end_ms {
             let slice_ms = SLICE_MS.min(end_ms - self.record.now.ms());
             self.record.now = Now::from_ms(self.record.now.ms() + slice_ms);
-            for event_loop in &mut self.loops {
-                event_loop.wake();
-                event_loop.shard.handle_timeouts(self.record.now, SLICE_MS);
-                event_loop.shard.release_tiers(self.record.now);
+            for shard in 0..self.loops.len() {
+                self.time_out(shard);
+                self.loops[shard].shard.release_tiers(self.record.now);
             }
+            self.tell_presence();
             for link in &mut self.links {
                 link.count_pings(self.record.now, &self.plan.limits);
             }
@@ -53,6 +54,7 @@ impl World {
             self.check_step();
         }
         self.table.sweep_all(self.record.now);
+        self.record.sweep();
     }
 
     /// Lets everything arrive everywhere, then demands that it has.
@@ -60,6 +62,9 @@ impl World {
         self.trace.tell(|| "everything comes to rest".to_owned());
         self.rest();
         self.release_what_is_held();
+        self.record.now.us += SLICE_MS * 1_000;
+        self.tell_presence();
+        self.rest();
         let sessions = self.clients.iter().filter_map(|client| client.session.as_ref());
         sessions.for_each(|session| session.check_complete(&self.record));
         self.record.check_rings();
@@ -155,6 +160,7 @@ impl World {
     /// What must hold after every step.
     pub(super) fn check_step(&mut self) {
         self.record.write_down();
+        self.note_ends();
         for at in 0..self.clients.len() {
             if self.clients[at].is_prompt() {
                 self.hear(at, usize::MAX);
@@ -199,7 +205,8 @@ impl World {
     /// Promise 4: what waits for a connection stays within its allowance, whatever is published.
     fn check_memory(&mut self) {
         let payload_bytes = self.plan.payload_bytes_max as usize;
-        let frame_bytes = payload_bytes * 4 / 3 + ENVELOPE_BYTES;
+        let message_bytes = payload_bytes * 4 / 3 + ENVELOPE_BYTES;
+        let frame_bytes = message_bytes.max(self.record.attendance.event_bytes_max());
         let limits = &self.plan.limits;
         // Where some namespace would rather disconnect, messages are queued to the hard limit.
         let mark = match self.plan.disconnects {

@@ -6,22 +6,27 @@ use crate::fault::{Fault, with_fault};
 const SEEDS: u64 = 200;
 
 /// What must have happened somewhere among so many worlds, or they prove little.
-const HAPPENED: [&str; 15] = [
+const HAPPENED: [&str; 20] = [
     "connections closed by the broker",
     "event streams ended by the broker",
     "gaps",
     "heads told by pings",
     "heartbeats",
+    "lists of members",
     "lives of topics",
     "messages passed over",
+    "pages of history",
     "patterns ended",
     "patterns subscribed",
     "pings",
     "places told",
+    "presence events",
     "publishers made to wait",
+    "publishes sent again",
     "subscriptions ended",
     "subscriptions recovered",
     "times that a shard fell asleep",
+    "turns with lower marks",
 ];
 
 #[test]
@@ -46,7 +51,7 @@ fn a_seed_decides_everything() {
 }
 
 /// Every fault that shows on one thread.
-const FAULTS: [Fault; 21] = [
+const FAULTS: [Fault; 29] = [
     Fault::ForgetMailAtJoin,
     Fault::ForgetMailAfterCatchUp,
     Fault::ForgetMailEarly,
@@ -68,6 +73,14 @@ const FAULTS: [Fault; 21] = [
     Fault::CountEveryPattern,
     Fault::ForgetHeld,
     Fault::TellHeadEarly,
+    Fault::ForgetWhoLeft,
+    Fault::TellChangesTwice,
+    Fault::ForgetNewestKey,
+    Fault::AnswerWithHead,
+    Fault::PageOneLate,
+    Fault::MoreByCount,
+    Fault::KeepLowMarks,
+    Fault::SpareTheWorst,
 ];
 
 #[test]

@@ -28,6 +28,9 @@ pub(crate) struct Pipe {
     /// Whether the broker has something to read that it has not been told of.
     pub(crate) is_readable: bool,
     is_shut: bool,
+    /// Bytes that the client has sent, and that the broker has read.
+    pub(crate) sent_bytes: u64,
+    pub(crate) read_bytes: u64,
     /// Commands and pings that the client has sent since the broker last read.
     pub(crate) replies_due: usize,
     /// One in so many writes is cut short or interrupted without need; 0 for none.
@@ -61,6 +64,8 @@ impl Wire {
             is_refused: false,
             is_readable: false,
             is_shut: false,
+            sent_bytes: 0,
+            read_bytes: 0,
             replies_due: 0,
             unrest: 0,
         })))
@@ -80,6 +85,7 @@ impl Pipe {
     /// Sends a frame from the client, masked with a key of its own.
     pub(crate) fn send(&mut self, opcode: u8, payload: &[u8]) {
         let mask = (self.random.next() as u32).to_be_bytes();
+        let before = self.in_flight.len();
         self.in_flight.push_back(0x80 | opcode);
         match payload.len() {
             len @ 0..=125 => self.in_flight.push_back(0x80 | len as u8),
@@ -95,6 +101,7 @@ impl Pipe {
         self.in_flight.extend(mask);
         self.in_flight
             .extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
+        self.sent_bytes += (self.in_flight.len() - before) as u64;
     }
 
     /// Lets up to `bytes` of what the client has sent arrive.
@@ -190,6 +197,7 @@ impl io::Read for Wire {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         buffer.iter_mut().zip(pipe.arrived.drain(..n)).for_each(|(to, from)| *to = from);
+        pipe.read_bytes += n as u64;
         Ok(n)
     }
 }

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use fanfare_protocol::{CloseCode, Filter, PayloadKind, Position};
 
-use super::asked::Asked;
+use super::asked::{Asked, random_key};
+use super::budget::Budget;
 use super::client::{Client, Exit};
 use super::event_loop::{Bell, EventLoop, Link, PLACE_BYTES};
+use super::intake::ConnectionId;
 use super::plan::{Deed, Plan};
 use super::random::Random;
-use super::record::{Place, Record};
+use super::record::{Heads, Place, Record};
 use super::session::Session;
 use super::summary::Summary;
 use super::trace::Trace;
@@ -32,6 +34,10 @@ pub(super) struct World {
     pub(super) loops: Vec<EventLoop>,
     pub(super) clients: Vec<Client>,
     pub(super) links: Vec<Link>,
+    pub(super) budget: Budget,
+    /// Of each topic, before commands were last read.
+    pub(super) epochs_before: Vec<Option<String>>,
+    pub(super) heads_before: Heads,
     /// Of the publisher that is no connection, as an HTTP request is none.
     counters: ShardCounters,
     pub(super) trace: Trace,
@@ -56,6 +62,9 @@ impl World {
             loops: shards.collect(),
             clients: clients.collect(),
             links: Vec::new(),
+            budget: Budget::new(plan.shards),
+            epochs_before: vec![None; plan.topics.len()],
+            heads_before: Heads::default(),
             counters: ShardCounters::default(),
             record,
             random,
@@ -110,15 +119,21 @@ impl World {
             let filling = self.random.below(self.plan.payload_bytes_max) as usize;
             let payload = self.record.compose(self.random.pick(&kinds), filling);
             let name = self.record.topic_name(topic);
-            let published =
-                self.table.publish(name, &payload, None, &self.counters, self.record.now);
+            let key = random_key(&mut self.random);
+            let now = self.record.now;
+            let published = self.table.publish(name, &payload, key.as_deref(), &self.counters, now);
             let published = published.expect("a world has few topics and no large messages");
             let (epoch, offset) = (published.epoch.to_string(), published.offset);
-            acknowledged.push((payload, Place { topic, epoch, offset }));
+            let place = Place { topic, epoch, offset };
+            acknowledged.push((key, payload, (place, published.duplicate)));
         }
         self.record.write_down();
-        for (payload, place) in acknowledged {
-            assert_eq!(*self.record.place(&payload), place);
+        for (key, payload, is) in acknowledged {
+            let expected = match key {
+                Some(key) => self.record.publish_with_key((topic, &key), &payload),
+                None => Some((self.record.place(&payload).clone(), false)),
+            };
+            assert_eq!(Some(is), expected);
         }
     }
 
@@ -140,6 +155,9 @@ impl World {
     }
 
     pub(super) fn read(&mut self, at: usize, scratch: usize) {
+        self.note_ends();
+        self.epochs_before = self.record.newest_epochs();
+        self.heads_before = self.record.heads();
         let now = self.record.now;
         let link = &mut self.links[at];
         let event_loop = &mut self.loops[link.shard];
@@ -157,6 +175,7 @@ impl World {
             self.record.summary.count("publishers made to wait");
         }
         self.record.write_down();
+        self.take_in(at);
     }
 
     fn write_some(&mut self) {
@@ -209,6 +228,7 @@ impl World {
         self.trace.tell(|| format!("shard {shard} sends what it has held back"));
         self.loops[shard].wake();
         self.loops[shard].shard.release_tiers(self.record.now);
+        self.tell_presence();
     }
 
     /// A slow client reads a little.
@@ -254,11 +274,13 @@ impl World {
         let now = self.record.now;
         let event_loop = &mut self.loops[shard];
         event_loop.wake();
+        event_loop.opened += 1;
+        let id = ConnectionId { shard, serial: event_loop.opened };
         let key = match client.plan.form {
             WireForm::Sdk(codec) => {
                 let kind = ConnectionKind::Sdk(codec);
                 let key = event_loop.shard.open(wire.clone(), &kind, now);
-                client.connect(wire.clone(), &self.record, &mut self.random);
+                client.connect(wire.clone(), id, &mut self.record, &mut self.random);
                 key
             }
             WireForm::Raw => {
@@ -268,7 +290,9 @@ impl World {
                 let options = StreamOptions { mode, max_rate, snapshot };
                 let kind = ConnectionKind::Raw { topic: name, since: since.clone(), options };
                 let key = event_loop.shard.open(wire.clone(), &kind, now);
-                let mut session = Session::new(wire.clone(), &client.plan, self.plan.topics.len());
+                let mut session =
+                    Session::new(wire.clone(), id, &client.plan, self.plan.topics.len());
+                self.record.attendance.join(topic, id);
                 session.begin_raw(topic, wish, since, &self.record);
                 client.session = Some(session);
                 key
@@ -277,7 +301,13 @@ impl World {
                 let sources = client.stream_start(&self.plan, &mut self.random);
                 let kind = stream_kind(client.plan.form, &sources, &self.record);
                 let key = event_loop.shard.open(wire.clone(), &kind, now);
-                let mut session = Session::new(wire.clone(), &client.plan, self.plan.topics.len());
+                let mut session =
+                    Session::new(wire.clone(), id, &client.plan, self.plan.topics.len());
+                for source in &sources {
+                    if let Asked::Subscribe { topic, .. } = source {
+                        self.record.attendance.join(*topic, id);
+                    }
+                }
                 session.begin_stream(sources, &self.record);
                 client.session = Some(session);
                 key
@@ -285,7 +315,7 @@ impl World {
         };
         let number = self.record.summary.get("connections opened");
         self.record.summary.count("connections opened");
-        let mut link = Link::new(number, shard, key, wire, now);
+        let mut link = Link::new(number, id, key, wire, now);
         let asked = client.session.as_ref().map_or(0, |session| session.sources.len());
         link.own_bytes = asked * REPLY_BYTES + PLACE_BYTES;
         link.tells_place = client.plan.form == WireForm::Events;

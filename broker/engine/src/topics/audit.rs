@@ -55,6 +55,13 @@ impl TopicTable {
         Some(RingContent { epoch: topic.epoch(), head: state.head(), messages })
     }
 
+    /// How often changes of who is on a topic were told; `None` if there is no such topic.
+    pub(crate) fn presence_version(&self, name: &TopicName) -> Option<u64> {
+        let topic = self.find(name)?;
+        let state = topic.lock();
+        Some(state.presence.as_ref().map_or(0, |presence| presence.version()))
+    }
+
     /// Sweeps every stripe.
     pub(crate) fn sweep_all(&self, now: Now) {
         (0..STRIPES).for_each(|_| self.sweep(now));

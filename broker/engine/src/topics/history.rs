@@ -7,6 +7,7 @@ use fanfare_protocol::{Position, TopicName};
 use super::epoch::Epoch;
 use super::message::Message;
 use super::table::TopicTable;
+use crate::fault::{Fault, planted};
 
 /// A part of what a topic keeps, at one moment.
 #[derive(Clone, Debug)]
@@ -65,10 +66,14 @@ impl TopicTable {
         let recovered = known.is_some_and(|offset| state.holds_all_after(offset));
         // A position past the head is as wrong as one of another epoch.
         let from = known.filter(|offset| *offset <= head).unwrap_or(0);
+        let from = from + u64::from(planted(Fault::PageOneLate));
         let following = state.ring.after(from).take(limit).take_while(&mut fits);
         let messages: Vec<Arc<Message>> = following.cloned().collect();
         let last = messages.last().map_or(from, |last| last.offset());
-        let more = state.ring.newest().is_some_and(|newest| last < newest.offset());
+        let more = match planted(Fault::MoreByCount) {
+            false => state.ring.newest().is_some_and(|newest| last < newest.offset()),
+            true => messages.len() == limit,
+        };
         Some(HistoryPage { epoch, head, recovered, more, messages })
     }
 }

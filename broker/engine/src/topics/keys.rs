@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use crate::fault::{Fault, planted};
 use crate::limits::Limits;
 use crate::time::Now;
 
@@ -67,6 +68,9 @@ impl RecentKeys {
     }
 
     fn forget_oldest(&mut self) {
+        if planted(Fault::ForgetNewestKey) {
+            self.by_age.rotate_right(1);
+        }
         if let Some((_, key)) = self.by_age.pop_front() {
             self.bytes -= key.len() + KEY_OVERHEAD_BYTES;
             self.offsets.remove(&key);

@@ -12,6 +12,7 @@ use fanfare_protocol::{Codec, Event, Member, PresenceChange};
 use smallvec::SmallVec;
 
 use super::topic::Topic;
+use crate::fault::{Fault, planted};
 use crate::sdk_frame::sdk_frame;
 
 /// How often changes are told.
@@ -81,6 +82,9 @@ impl Presence {
     /// Notes that a member went; whether this is the first change that is not told.
     pub(super) fn leave(&mut self, id: MemberId) -> bool {
         self.members.remove(&id);
+        if planted(Fault::ForgetWhoLeft) {
+            return false;
+        }
         self.change(id, false)
     }
 
@@ -92,8 +96,10 @@ impl Presence {
         is_first && !self.changed.is_empty()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.members.is_empty() && self.changed.is_empty()
+    /// The number of the last telling.
+    #[cfg(any(test, feature = "simulator"))]
+    pub(super) fn version(&self) -> u64 {
+        self.version
     }
 
     pub(super) fn snapshot(&mut self, limit: usize) -> PresenceSnapshot {
@@ -114,6 +120,9 @@ impl Presence {
         self.version += 1;
         self.is_listed = false;
         let changed = std::mem::take(&mut self.changed);
+        if planted(Fault::TellChangesTwice) {
+            self.changed.clone_from(&changed);
+        }
         let mut update = PresenceUpdate {
             topic: topic.clone(),
             version: self.version,

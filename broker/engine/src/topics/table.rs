@@ -212,6 +212,7 @@ impl TopicTable {
         let epoch = topic.epoch();
         let earlier = key.and_then(|key| state.keys.as_ref()?.find(key));
         if let Some(offset) = earlier {
+            let offset = if planted(Fault::AnswerWithHead) { state.head() } else { offset };
             return Some(Published { epoch, offset, duplicate: true });
         }
         let message = topic.append(&mut state, payload, now);

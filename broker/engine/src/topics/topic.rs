@@ -36,7 +36,8 @@ pub(super) struct TopicState {
     pub(super) interest: SmallVec<[ShardInterest; 2]>,
     /// `None` while no recent message has a key, which is nearly always.
     pub(super) keys: Option<Box<RecentKeys>>,
-    /// `None` where the namespace has no presence, or nobody is there.
+    /// `None` where the namespace has no presence, or nobody was ever there. Kept while the topic
+    /// lives, so that its versions count on.
     pub(super) presence: Option<Box<Presence>>,
     /// Until when the topic stays for requests that waited for its messages and are about to come
     /// back, in milliseconds; 0 if there are none.
@@ -249,7 +250,6 @@ impl TopicState {
             freed += keys.expire(limits, now);
             self.keys.take_if(|keys| keys.is_empty());
         }
-        self.presence.take_if(|presence| presence.is_empty());
         freed
     }
 

@@ -161,6 +161,29 @@ fn who_was_listed_and_leaves_before_its_join_is_told_is_told_to_have_left() {
 }
 
 #[test]
+fn versions_of_presence_count_on_when_everybody_had_left() {
+    let mut world = world(NamespaceOptions { presence: true, ..Default::default() });
+    world.publish("n.room", "keeps the topic");
+    let (key, _) = world.subscriber(&["n.room"]);
+    let tell = |world: &mut World| {
+        world.now = Now::from_ms(world.now.ms() + 1_000);
+        world.shard.topics().tell_presence(world.now);
+    };
+    tell(&mut world);
+    world.shard.end(key);
+    tell(&mut world);
+    world.shard.topics().sweep_all(world.now);
+
+    let (key, client) = world.subscriber(&[]);
+    let listening = Subscribe { presence: true, ..Subscribe::new("n.room") };
+    ask(&mut world, key, &client, Request::Subscribe(listening));
+    tell(&mut world);
+    world.deliver();
+    let ServerFrame::Event(Event::Presence(change)) = client.frames()[0].json() else { panic!() };
+    assert_eq!((change.version, change.count), (3, 1), "or it says nothing new by its version");
+}
+
+#[test]
 fn presence_is_off_unless_the_namespace_turns_it_on() {
     let mut world = world(NamespaceOptions::default());
     let (key, client) = world.subscriber(&[]);
