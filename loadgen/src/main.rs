@@ -13,6 +13,7 @@ mod handshake;
 mod idle;
 mod latency;
 mod memory;
+mod metrics;
 mod opening;
 mod openings;
 mod plan;

@@ -23,7 +23,7 @@ mod time;
 mod topics;
 pub mod ws;
 
-pub use counters::{ShardCounters, SharedCounter};
+pub use counters::{NAMESPACES_COUNTED, NamespaceCounters, ShardCounters, SharedCounter};
 pub use histogram::{Histogram, HistogramSnapshot};
 pub use limits::{Limits, LimitsError};
 pub use mailbox::Mailbox;

@@ -71,6 +71,13 @@ impl Namespaces {
         Arc::make_mut(&mut self.default)
     }
 
+    /// The namespace of the topic `name`, if it has options of its own.
+    #[must_use]
+    pub(crate) fn named<'a>(&self, name: &'a str) -> Option<&'a str> {
+        let first = name.split('.').next()?;
+        self.named.contains_key(first).then_some(first)
+    }
+
     /// The options of the topic or pattern `name`.
     #[must_use]
     pub fn of(&self, name: &str) -> &Arc<NamespaceOptions> {
@@ -90,8 +97,10 @@ mod tests {
         namespaces.default_mut().history_messages = 7;
         assert!(namespaces.of("stocks.nyse.A").latest);
         assert!(namespaces.of("stocks").latest);
+        assert_eq!(namespaces.named("stocks.nyse.A"), Some("stocks"));
         for other in ["stocksy.A", "news.stocks", "*.stocks", ">"] {
             assert_eq!(namespaces.of(other).history_messages, 7, "{other}");
+            assert_eq!(namespaces.named(other), None);
         }
     }
 }

@@ -119,6 +119,7 @@ pub(crate) async fn serve(
         }
         // Between two requests silence is no fault, and a response to none would confuse.
         (Err(error), _) if error.is_timeout() && !served.get() => {
+            context.local.counters().handshakes_timed_out.add(1);
             let _ = stream.write_all(&timeout_response(&context.local.topics())).await;
             linger(stream).await;
         }
@@ -177,7 +178,10 @@ async fn respond(request: Request<Incoming>, context: &HttpContext, slot: &Upgra
             slot.replace(Some(upgrade.kind));
             return reply;
         }
-        Some(Err(refusal)) => *refusal,
+        Some(Err(refusal)) => {
+            context.local.counters().handshakes_refused.add(1);
+            *refusal
+        }
         None => respond_plain(request, context).await,
     };
     let headers = reply.headers_mut();

@@ -68,7 +68,7 @@ impl EventLoop {
     ) -> io::Result<Self> {
         let timeout_ms = context.local.topics().limits().handshake_timeout_ms;
         let registry = poll.registry().try_clone()?;
-        let handshakes = Handshakes::new(listener, registry, timeout_ms)?;
+        let handshakes = Handshakes::new(listener, registry, timeout_ms, context.local.counters())?;
         #[expect(
             deprecated,
             reason = "the new constructor is unsafe because a type may change or close its \

@@ -6,9 +6,10 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare_engine::Now;
+use fanfare_engine::{Now, ShardCounters};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use slab::Slab;
@@ -32,6 +33,7 @@ pub(super) struct Handshakes {
     deadlines: VecDeque<(u64, usize, u64)>,
     accepted: u64,
     timeout_ms: u64,
+    counters: Arc<ShardCounters>,
 }
 
 struct Waiting {
@@ -55,6 +57,7 @@ impl Handshakes {
         mut listener: TcpListener,
         registry: Registry,
         timeout_ms: u64,
+        counters: Arc<ShardCounters>,
     ) -> io::Result<Self> {
         registry.register(&mut listener, LISTENER, Interest::READABLE)?;
         Ok(Self {
@@ -64,6 +67,7 @@ impl Handshakes {
             deadlines: VecDeque::new(),
             accepted: 0,
             timeout_ms,
+            counters,
         })
     }
 
@@ -87,13 +91,18 @@ impl Handshakes {
                 Ok((stream, _)) => self.admit(stream, now),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == ErrorKind::ConnectionAborted => {}
-                Err(_) => return false,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return false,
+                Err(_) => {
+                    self.counters.accept_errors.add(1);
+                    return false;
+                }
             }
         }
         true
     }
 
     fn admit(&mut self, mut stream: TcpStream, now: Now) {
+        self.counters.accepted.add(1);
         // Most have become something long before their time runs out; what is not kept of them
         // costs no memory after a wave.
         while self.deadlines.front().is_some_and(|deadline| !self.is_waiting(deadline)) {
@@ -124,6 +133,7 @@ impl Handshakes {
                 return Outcome::Nothing;
             }
             Ok(0) | Err(_) => {
+                self.counters.handshakes_abandoned.add(1);
                 self.waiting.remove(index);
                 return Outcome::Nothing;
             }
@@ -154,6 +164,7 @@ impl Handshakes {
             }
             self.deadlines.pop_front();
             if self.is_waiting(&deadline) {
+                self.counters.handshakes_timed_out.add(1);
                 let mut waiting = self.waiting.remove(index);
                 // Best effort: whoever opened a connection to say nothing may not listen either.
                 let _ = waiting.stream.write(&farewell());

@@ -41,6 +41,11 @@ impl Marks {
         }
     }
 
+    /// How often the marks are halved now.
+    pub(super) fn pressure(&self) -> u32 {
+        self.pressure
+    }
+
     /// Whether the marks are below the configured ones.
     pub(super) fn are_tightened(&self) -> bool {
         self.pressure > 0

@@ -9,6 +9,7 @@
 mod audit;
 mod behind;
 mod catch_up;
+mod census;
 mod connection;
 mod connections;
 mod deadlines;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fanfare_protocol::{CloseCode, Codec, Event, Payload, PayloadKind, Ping};
 
+use census::Census;
 use connection::{Connection, Phase};
 pub use connection::{ConnectionKind, StreamOptions};
 use connections::Connections;
@@ -103,6 +105,7 @@ pub struct Shard<S> {
     fanout: Fanout,
     writer: write::Writer,
     marks: Marks,
+    census: Census,
     tiers: TierQueue,
     next_serial: u32,
     /// Whether the connection being read has published.
@@ -134,6 +137,7 @@ impl<S: Socket> Shard<S> {
             fanout: Fanout::default(),
             writer: write::Writer::default(),
             marks: Marks::new(&limits),
+            census: Census::default(),
             tiers: TierQueue::default(),
             next_serial: 0,
             has_published: false,
