@@ -22,26 +22,71 @@ const BOUNDS_US: [u64; 17] = [
     1_000_000, 2_000_000, 5_000_000, 10_000_000,
 ];
 
-/// Every metric: name, type, help. `loadgen/README.md` shows the same.
-const LIST: [(&str, &str, &str); 9] = [
-    ("loadgen_connections", "gauge", "Subscribing connections that are live."),
-    ("loadgen_published_messages_total", "counter", "Messages sent by the publishers."),
+/// Every metric: name, type, help and value. `loadgen/README.md` shows the same.
+const LIST: [(&str, &str, &str, Value); 9] = [
+    (
+        "loadgen_connections",
+        "gauge",
+        "Subscribing connections that are live.",
+        Number(Live::connections),
+    ),
+    (
+        "loadgen_published_messages_total",
+        "counter",
+        "Messages sent by the publishers.",
+        Number(|live| load(&live.published)),
+    ),
     (
         "loadgen_deliveries_total",
         "counter",
         "Messages received, doubled ones left out; in mode latest with those passed over.",
+        Number(Live::deliveries),
     ),
-    ("loadgen_lost_messages_total", "counter", "Messages that never came, told when a round ends."),
-    ("loadgen_doubled_messages_total", "counter", "Messages that came again."),
-    ("loadgen_reordered_messages_total", "counter", "Messages that came after a later one."),
+    (
+        "loadgen_lost_messages_total",
+        "counter",
+        "Messages that never came, told when a round ends.",
+        Number(|live| load(&live.lost)),
+    ),
+    (
+        "loadgen_doubled_messages_total",
+        "counter",
+        "Messages that came again.",
+        Number(|live| load(&live.doubled)),
+    ),
+    (
+        "loadgen_reordered_messages_total",
+        "counter",
+        "Messages that came after a later one.",
+        Number(|live| load(&live.reordered)),
+    ),
     (
         "loadgen_delivery_seconds",
         "histogram",
         "From when a message should have been sent until it was read; receivers of this process.",
+        Times(|live| &live.delivery),
     ),
-    ("loadgen_send_lag_seconds", "histogram", "How late messages were sent."),
-    ("process_cpu_seconds_total", "counter", "CPU time of this process, user and system."),
+    (
+        "loadgen_send_lag_seconds",
+        "histogram",
+        "How late messages were sent.",
+        Times(|live| &live.send_lag),
+    ),
+    (
+        "process_cpu_seconds_total",
+        "counter",
+        "CPU time of this process, user and system.",
+        Number(|_| own_cpu().map_or(0.0, |cpu| cpu.run_ns as f64 / 1e9)),
+    ),
 ];
+
+/// Where the samples of a metric come from.
+enum Value {
+    Number(fn(&Live) -> f64),
+    Times(fn(&Live) -> &Histogram),
+}
+
+use Value::{Number, Times};
 
 /// The counters of this process. There is one of each, because all threads count together.
 #[derive(Debug, Default)]
@@ -138,34 +183,31 @@ impl Live {
     /// The page that a scrape gets.
     fn text(&self) -> String {
         let mut page = String::new();
-        for (name, kind, help) in LIST {
+        for (name, kind, help, value) in LIST {
             page += &format!("# HELP {name} {help}\n# TYPE {name} {kind}\n");
-            page += &match name {
-                "loadgen_delivery_seconds" => self.delivery.text(name),
-                "loadgen_send_lag_seconds" => self.send_lag.text(name),
-                _ => format!("{name} {}\n", self.number(name)),
+            page += &match value {
+                Number(number) => format!("{name} {}\n", number(self)),
+                Times(histogram) => histogram(self).text(name),
             };
         }
         page
     }
 
-    fn number(&self, name: &str) -> f64 {
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
+    fn deliveries(&self) -> f64 {
         let receivers = self.receivers.lock().unwrap_or_else(PoisonError::into_inner);
-        match name {
-            "loadgen_published_messages_total" => get(&self.published),
-            "loadgen_lost_messages_total" => get(&self.lost),
-            "loadgen_doubled_messages_total" => get(&self.doubled),
-            "loadgen_reordered_messages_total" => get(&self.reordered),
-            "loadgen_deliveries_total" => receivers.iter().map(|one| get(&one.received)).sum(),
-            "loadgen_connections" => {
-                // A receiver whose counters nobody else holds has ended.
-                let alive = receivers.iter().filter(|one| Arc::strong_count(one) > 1);
-                alive.map(|one| f64::from(one.opened.load(Ordering::Relaxed))).sum()
-            }
-            _ => own_cpu().map_or(0.0, |cpu| cpu.run_ns as f64 / 1e9),
-        }
+        receivers.iter().map(|one| one.received.load(Ordering::Relaxed)).sum::<u64>() as f64
     }
+
+    fn connections(&self) -> f64 {
+        let receivers = self.receivers.lock().unwrap_or_else(PoisonError::into_inner);
+        // A receiver whose counters nobody else holds has ended.
+        let alive = receivers.iter().filter(|one| Arc::strong_count(one) > 1);
+        f64::from(alive.map(|one| one.opened.load(Ordering::Relaxed)).sum::<u32>())
+    }
+}
+
+fn load(counter: &AtomicU64) -> f64 {
+    counter.load(Ordering::Relaxed) as f64
 }
 
 impl Histogram {
@@ -242,7 +284,7 @@ mod tests {
     #[test]
     fn the_readme_shows_the_list() {
         let readme = include_str!("../README.md");
-        for (name, kind, help) in LIST {
+        for (name, kind, help, _) in LIST {
             let row = format!("| `{name}` | {kind} | {help} |");
             assert!(readme.lines().any(|line| line == row), "missing: {row}");
         }

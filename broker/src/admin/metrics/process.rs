@@ -35,6 +35,11 @@ impl Process {
     }
 }
 
+/// Entries of a folder of procfs. Since Linux 6.2 that of descriptors tells their number as its
+/// size, which spares a scrape milliseconds where there are tens of thousands.
 fn entries(folder: &str) -> Option<f64> {
+    if let Ok(told @ 1..) = fs::metadata(folder).map(|folder| folder.len()) {
+        return Some(told as f64);
+    }
     fs::read_dir(folder).ok().map(|entries| entries.count() as f64)
 }
