@@ -3,6 +3,8 @@
 mod autobahn;
 mod checks;
 mod command;
+mod dashboards;
+mod debian;
 mod dependencies;
 mod fuzz;
 mod stage;
@@ -20,11 +22,12 @@ Project tasks of Fanfare.
   cargo xtask fuzz [SECONDS]        run each fuzz target for so long (default 60)
   cargo xtask models [FACTOR]       search the models of what threads share, so many times as long
                                     as `test` does (default 100)
+  cargo xtask dashboards            write Grafana's dashboards anew from dashboards/boards
   cargo xtask autobahn              the Autobahn suite against a release build; an error if it
                                     cannot be had
 
 Stages of `test`, in their order: format, clippy, dependencies, fuzz, autobahn, doc-tests, models,
-tests.
+dashboards, tests. The stage `dashboards` needs Prometheus, and installs it if it may.
 With CI=true in the environment the Autobahn suite must run.
 The last line of `test` is `tests: N passed, M failed`; a failed stage other than tests counts as
 one failure.";
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
             context.is_ci = true;
             autobahn::run(&context).map(|_| true)
         }
+        ["dashboards"] => dashboards::write(&context).map(|()| true),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(true)
