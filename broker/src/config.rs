@@ -52,6 +52,8 @@ struct LimitsTable {
     outbox_max: Option<SizeText>,
     outbox_total: Option<SizeText>,
     history_total: Option<SizeText>,
+    http_idle_timeout: Option<DurationText>,
+    requests_per_second: Option<u32>,
 }
 
 /// The options of one namespace; missing ones are those of `default`.
@@ -156,6 +158,8 @@ impl LimitsTable {
         set(&mut limits.outbox_bytes_max, self.outbox_max.map(|size| size.0));
         set(&mut limits.outbox_total_bytes_max, self.outbox_total.map(|size| size.0));
         set(&mut limits.history_total_bytes_max, self.history_total.map(|size| size.0));
+        set(&mut limits.http_idle_timeout_ms, self.http_idle_timeout.map(DurationText::ms));
+        set(&mut limits.requests_per_second_max, self.requests_per_second);
     }
 }
 

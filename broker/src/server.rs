@@ -13,6 +13,7 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use crate::admin::{self, AdminThread, NodeView};
+use crate::http::{HttpCounters, RequestRates};
 use crate::shard::{self, ShardSpec, WAKE};
 use crate::{clock, net};
 
@@ -135,6 +136,8 @@ impl Server {
         let topics = Arc::new(TopicTable::new(mailboxes, limits, fastrand::u64(..)));
         let node: Arc<str> = format!("{:08x}", fastrand::u32(..)).into();
         let allowed_origins: Arc<[String]> = config.allowed_origins.into();
+        let rates = Arc::new(RequestRates::new(topics.limits().requests_per_second_max));
+        let http_counters: Arc<[Arc<HttpCounters>]> = (0..count).map(|_| Arc::default()).collect();
         let (stop, stopped) = watch::channel(false);
 
         let mut shards = Vec::with_capacity(count);
@@ -148,6 +151,8 @@ impl Server {
                 poll,
                 listener,
                 allowed_origins: allowed_origins.clone(),
+                rates: rates.clone(),
+                http_counters: http_counters.clone(),
                 stop: stopped.clone(),
             };
             // Should a later one fail, dropping `stop` ends those that run.
@@ -157,7 +162,9 @@ impl Server {
             questions.push(shard.questions);
         }
         let counters = Arc::new(RwLock::new(counters));
-        let node = NodeView { topics: topics.clone(), counters: counters.clone(), questions };
+        let (view_topics, view_counters) = (topics.clone(), counters.clone());
+        let node =
+            NodeView { topics: view_topics, counters: view_counters, http_counters, questions };
         let admin = admin::spawn(admin_listener, node, stopped)?;
         Ok(Self { addr, admin, topics, shards, counters, stop })
     }

@@ -10,6 +10,8 @@ use tokio::net::TcpStream;
 #[tokio::test]
 async fn every_metric_of_the_reference_page_is_told_with_its_type() {
     let server = start();
+    // A status is told from its first request on.
+    http(&server, "GET /v1/topics/quiet", &[], b"").await;
     let text = admin(&server, "/metrics").await.body;
     let page = include_str!("../docs/METRICS.md");
     let mut listed = 0;

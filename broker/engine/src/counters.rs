@@ -106,6 +106,8 @@ pub struct ShardCounters {
     pub messages_merged: SharedCounter,
     /// Messages that subscriptions with a rate were spared, because newer ones came.
     pub messages_thinned: SharedCounter,
+    /// Requests that wait for a message now (long polling).
+    pub waiting_requests: SharedCounter,
     /// Presence events that were left out for connections that did not keep up.
     pub notices_dropped: SharedCounter,
     /// Gaps that were told: a connection was so far behind that the ring had moved on.
@@ -160,6 +162,7 @@ impl Default for ShardCounters {
             messages_recovered: zero(),
             messages_merged: zero(),
             messages_thinned: zero(),
+            waiting_requests: zero(),
             notices_dropped: zero(),
             gaps: zero(),
             gap_messages: zero(),

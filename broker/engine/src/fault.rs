@@ -21,6 +21,8 @@ pub(crate) enum Fault {
     JoinRetired,
     /// A join reads the topic's newest offset before it is counted in.
     ReadHeadBeforeJoin,
+    /// A request that is to wait reads the topic's newest offset before it is counted in.
+    LookBeforeWait,
     /// A publish adds to the bytes of all rings when others have seen its message.
     CountHistoryLate,
     /// A new subscriber gets older messages that still wait in the mailbox.

@@ -5,6 +5,7 @@
 //! ([`Now`]), so a test or a simulation can be both.
 
 mod counters;
+mod event_frame;
 mod fault;
 mod histogram;
 mod limits;
@@ -30,8 +31,8 @@ pub use mailbox::Mailbox;
 pub use namespace::{NamespaceOptions, Namespaces, SlowConsumer};
 pub use outbox::Outbox;
 pub use shard::{
-    ConnectionKind, ConnectionReport, ConnectionState, Key, NodeName, ReadOutcome, Shard, Socket,
-    StreamOptions,
+    ConnectionKind, ConnectionReport, ConnectionState, EventSource, Key, NodeName, ReadOutcome,
+    Shard, Socket, StreamOptions, WaitError, WaiterKey,
 };
 pub use time::Now;
 pub use topics::{

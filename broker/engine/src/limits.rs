@@ -69,6 +69,19 @@ pub struct Limits {
     pub message_timeout_ms: u64,
     /// Slowest rate at which a large message may arrive.
     pub message_bytes_per_second_min: u64,
+    /// Most requests that wait for a message on one shard (long polling). Each takes some hundred
+    /// bytes beside its connection.
+    pub waiting_requests_max: usize,
+    /// Longest body of a batch that is published over HTTP. Its messages are each as long as any
+    /// other may be; a thousand ticks fit.
+    pub batch_bytes_max: usize,
+    /// How long an HTTP connection may be silent between two requests. Longer than most pollers
+    /// pause, and than the minute for which proxies keep theirs.
+    pub http_idle_timeout_ms: u64,
+    /// Most requests on topics from one address in one second; 0: any number. Off unless the
+    /// operator knows who asks: behind a proxy or a company's gateway thousands of clients have
+    /// one address.
+    pub requests_per_second_max: u32,
     /// How long a closing connection may take to say goodbye.
     pub close_timeout_ms: u64,
     /// Messages in a shard's mailbox from which publishers are not read.
@@ -106,6 +119,10 @@ impl Default for Limits {
             handshake_timeout_ms: 10_000,
             message_timeout_ms: 10_000,
             message_bytes_per_second_min: 64 * KIB as u64,
+            waiting_requests_max: 100_000,
+            batch_bytes_max: 1_024 * KIB,
+            http_idle_timeout_ms: 75_000,
+            requests_per_second_max: 0,
             close_timeout_ms: 5_000,
             mailbox_messages_mark: 16_384,
             mailbox_bytes_mark: 32 * 1_024 * KIB,

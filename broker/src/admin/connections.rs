@@ -46,6 +46,7 @@ impl From<ConnectionReport> for Connection {
             peer: report.peer.map(|peer| peer.to_string()),
             protocol: match report.form {
                 WireForm::Raw => "raw",
+                WireForm::TopicEvents | WireForm::Events => "sse",
                 WireForm::Sdk(codec) => codec.subprotocol(),
             },
             state: report.state.name(),

@@ -18,6 +18,7 @@ use axum::routing::get;
 use fanfare_engine::TopicTable;
 use tokio::sync::watch;
 
+use crate::http::HttpCounters;
 use crate::server::AllCounters;
 use crate::shard::Questions;
 use metrics::Metrics;
@@ -26,6 +27,7 @@ use metrics::Metrics;
 pub(crate) struct NodeView {
     pub(crate) topics: Arc<TopicTable>,
     pub(crate) counters: AllCounters,
+    pub(crate) http_counters: Arc<[Arc<HttpCounters>]>,
     pub(crate) questions: Vec<Questions>,
 }
 
@@ -56,6 +58,7 @@ pub(crate) fn spawn(
     let metrics = Metrics {
         topics: node.topics,
         counters: node.counters,
+        http_counters: node.http_counters,
         stopping: stopping.clone(),
         started: SystemTime::now(),
     };

@@ -1,229 +1,210 @@
-//! The data port: every connection starts as HTTP/1.1, and leaves when it upgrades.
+//! The data port: every connection starts as HTTP/1.1, and leaves when it upgrades or becomes an
+//! event stream.
 //!
-//! A WebSocket handshake that comes whole and valid, as nearly all do, is answered without a
-//! server library; everything else goes the slow and complete way through hyper. Routes requests
-//! and guards browsers' origins. What a topic answers is in `topics`, what makes a handshake valid
-//! in `upgrade`.
+//! Routes requests and guards browsers' origins. What HTTP itself demands is in `head`, `body`,
+//! `reply` and `exchange`; what a topic answers in `reading` and `publishing`; what makes a
+//! handshake valid in `upgrade`, what makes an event stream in `events`. Nothing here knows a socket.
 
+mod accept;
+mod body;
+mod conditional;
+mod counters;
+mod events;
+mod exchange;
+mod head;
+mod meter;
 mod origin;
 mod page;
 mod problem;
+mod publishing;
 mod query;
+mod rates;
+mod reading;
+mod reply;
+mod selection;
 mod topics;
 mod upgrade;
 
-use std::cell::{Cell, RefCell};
-use std::convert::Infallible;
-use std::io::Cursor;
-use std::rc::Rc;
+use std::cell::Cell;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
-use fanfare_engine::{ConnectionKind, TopicTable};
+use fanfare_engine::{ConnectionKind, Now, ShardCounters, TopicTable};
 use fanfare_protocol::TopicName;
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, HeaderValue, ORIGIN, RETRY_AFTER};
+use http::{Method, Request, StatusCode};
 use percent_encoding::percent_decode_str;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use crate::shard::LocalShard;
+use counters::Usage;
+pub(crate) use counters::{HttpCounters, Transport};
+pub(crate) use exchange::{Exchange, Step};
+pub(crate) use meter::{Total, totals};
 use problem::problem;
-pub(crate) use upgrade::Upgrade;
-
-/// Longest head of a request: request line and headers. Browsers with many cookies send a few
-/// kibibytes.
-pub(crate) const HEAD_BYTES_MAX: usize = 16 * 1_024;
-
-/// Most headers of a request.
-const HEADERS_MAX: usize = 64;
+use publishing::Upload;
+pub(crate) use rates::RequestRates;
+pub(crate) use reading::Pages;
+use reading::Wait;
+pub(crate) use reply::{DateClock, Reply};
+use upgrade::Upgrade;
 
 /// What the requests of one shard share.
 pub(crate) struct HttpContext {
     pub(crate) local: LocalShard,
+    pub(crate) topics: Arc<TopicTable>,
+    pub(crate) shard_counters: Arc<ShardCounters>,
     pub(crate) allowed_origins: Arc<[String]>,
+    pub(crate) pages: Pages,
+    pub(crate) rates: Arc<RequestRates>,
+    pub(crate) counters: Arc<HttpCounters>,
+    /// The counters of all shards, in their order.
+    pub(crate) all_counters: Arc<[Arc<HttpCounters>]>,
+    pub(crate) date: DateClock,
+    /// Whether every reply is the last one of its connection.
+    pub(crate) is_stopping: Cell<bool>,
 }
 
-type Reply = Response<Full<Bytes>>;
-
-/// What a handshake decided, left for the connection to be taken over with.
-type UpgradeSlot = Rc<RefCell<Option<ConnectionKind>>>;
-
-/// A handshake that lies whole in `head`, is valid and is all that there is to decide: the
-/// upgrade, and how many bytes of `head` it took. `None`: the slow way must answer.
-pub(crate) fn quick_handshake(head: &[u8], allowed_origins: &[String]) -> Option<(Upgrade, usize)> {
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-    let mut parsed = httparse::Request::new(&mut headers);
-    let httparse::Status::Complete(len) = parsed.parse(head).ok()? else { return None };
-    let mut request = Request::builder().method(parsed.method?).uri(parsed.path?);
-    if parsed.version? != 1 {
-        return None;
-    }
-    for header in parsed.headers {
-        request = request.header(header.name, header.value);
-    }
-    let upgrade = handshake(&request.body(()).ok()?, allowed_origins)?.ok()?;
-    Some((upgrade, len))
+/// A reply, and what it is counted as.
+struct Answer {
+    reply: Reply,
+    usage: Usage,
 }
 
-/// Serves a connection until it ends or upgrades. `begun` is what was read of it already;
-/// `timeout` is how long the first request may take.
-pub(crate) async fn serve(
-    stream: TcpStream,
-    begun: Vec<u8>,
-    timeout: Duration,
-    context: Rc<HttpContext>,
-) {
-    let slot = UpgradeSlot::default();
-    let served = Rc::new(Cell::new(false));
-    let service = {
-        let (context, slot, served) = (context.clone(), slot.clone(), served.clone());
-        service_fn(move |request| {
-            served.set(true);
-            let (context, slot) = (context.clone(), slot.clone());
-            // Boxed because hyper wants a future that can be moved between polls.
-            Box::pin(async move { Ok::<_, Infallible>(respond(request, &context, &slot).await) })
-        })
+/// What a request leads to, as far as its head tells.
+enum Begun {
+    Answer(Answer),
+    /// An answer when there is something newer, or the time is over.
+    Wait(Wait),
+    /// A body that is to be published.
+    Upload(Upload),
+    /// Something else than HTTP.
+    Takeover(Takeover),
+}
+
+/// A connection that leaves HTTP: what it becomes, and what is answered before.
+struct Takeover {
+    kind: ConnectionKind,
+    head: Vec<u8>,
+    transport: Transport,
+}
+
+impl Begun {
+    fn refuse(status: StatusCode, detail: &str, transport: Transport) -> Self {
+        let usage = Usage::nothing(transport);
+        Self::Answer(Answer { reply: problem(status, detail), usage })
+    }
+}
+
+/// What of a request its reply depends on, whenever that comes.
+#[derive(Debug, Default)]
+struct Asked {
+    /// The page that asks, if it may.
+    origin: Option<HeaderValue>,
+    is_on_topics: bool,
+    wants_upgrade: bool,
+}
+
+impl Asked {
+    /// Adds to a reply what all of its kind have.
+    fn complete(&self, reply: &mut Reply, context: &HttpContext) {
+        if self.is_on_topics {
+            origin::allow(reply, self.origin.as_ref(), &context.allowed_origins);
+        }
+        let headers = reply.headers_mut();
+        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        if self.wants_upgrade {
+            // Whoever wanted a WebSocket has no use for this connection.
+            headers.entry(CONNECTION).or_insert(HeaderValue::from_static("close"));
+        }
+    }
+}
+
+/// Decides what comes of a request whose head is in.
+fn begin(request: &Request<()>, peer: IpAddr, context: &HttpContext, now: Now) -> (Asked, Begun) {
+    let route = route(request.uri().path());
+    let wants_upgrade = upgrade::is_wanted(request);
+    let is_on_topics = matches!(route, Route::Topic(_) | Route::Topics);
+    let is_allowed = origin::is_allowed(request, &context.allowed_origins);
+    let origin = request.headers().get(ORIGIN).filter(|_| is_on_topics && is_allowed).cloned();
+    let asked = Asked { origin, is_on_topics, wants_upgrade };
+    let is_handshake = wants_upgrade || matches!(route, Route::Sdk);
+    let begun = match route {
+        Route::Page(asset) => read_only(request.method(), || asset.response()),
+        Route::Meter => read_only(request.method(), || meter::reply(&context.all_counters)),
+        Route::BadTopic(detail) => {
+            Begun::refuse(StatusCode::BAD_REQUEST, &detail, Transport::Other)
+        }
+        Route::Unknown => {
+            let routes = "there is nothing here; the broker serves /, /v1/ws, /v1/topics and \
+                          /v1/topics/{topic}";
+            Begun::refuse(StatusCode::NOT_FOUND, routes, Transport::Other)
+        }
+        Route::Sdk | Route::Topic(_) | Route::Topics if !is_allowed => {
+            Begun::refuse(StatusCode::FORBIDDEN, origin::REFUSAL, Transport::Other)
+        }
+        Route::Sdk => upgraded(upgrade::accept(request).map(upgrade::Accepted::into_sdk)),
+        Route::Topic(topic) if wants_upgrade => {
+            let accepted = upgrade::accept(request);
+            upgraded(accepted.and_then(|accepted| accepted.into_raw(topic, request.uri().query())))
+        }
+        Route::Topics if wants_upgrade => {
+            let detail = "a raw stream is of one topic; name it in the path";
+            Begun::refuse(StatusCode::BAD_REQUEST, detail, Transport::Raw)
+        }
+        Route::Topic(_) | Route::Topics if !context.rates.admit(peer, now) => too_many(context),
+        Route::Topic(topic) => topics::begin(request, Some(topic), &asked, context, now),
+        Route::Topics => topics::begin(request, None, &asked, context, now),
     };
-    // Hyper does not wait to flush the answer to a broken request, so a socket that tokio does
-    // not know yet to be writable would lose it.
-    if stream.writable().await.is_err() {
-        return;
+    if is_handshake && matches!(begun, Begun::Answer(_)) {
+        context.shard_counters.handshakes_refused.add(1);
     }
-    let (read_half, write_half) = stream.into_split();
-    let io = tokio::io::join(Cursor::new(begun).chain(read_half), write_half);
-    let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(timeout)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(io), service);
-    let result = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
-    let parts = connection.into_parts();
-    let (reader, write_half) = parts.io.into_inner().into_inner();
-    let (unread, read_half) = reader.into_inner();
-    // Cannot fail: both halves are of the one stream that was split above.
-    let Ok(mut stream) = read_half.reunite(write_half) else { return };
-    match (result, slot.take()) {
-        (Ok(()), Some(kind)) => {
-            let rest = &unread.get_ref()[unread.position() as usize..];
-            let early = [&parts.read_buf[..], rest].concat();
-            // Fails only if the system cannot watch the socket; dropping it tells the client.
-            let _ = context.local.adopt(stream, &kind, &early);
+    (asked, begun)
+}
+
+fn upgraded(upgrade: Result<Upgrade, Box<Reply>>) -> Begun {
+    match upgrade {
+        Ok(upgrade) => {
+            let (head, transport) = (upgrade.reply_bytes(), upgrade.transport());
+            Begun::Takeover(Takeover { kind: upgrade.kind, head, transport })
         }
-        // Between two requests silence is no fault, and a response to none would confuse.
-        (Err(error), _) if error.is_timeout() && !served.get() => {
-            context.local.counters().handshakes_timed_out.add(1);
-            let _ = stream.write_all(&timeout_response(&context.local.topics())).await;
-            linger(stream).await;
+        Err(reply) => {
+            Begun::Answer(Answer { reply: *reply, usage: Usage::nothing(Transport::Other) })
         }
-        _ => linger(stream).await,
     }
 }
 
-/// Ends a connection so that the peer can still read the last response: closing while the peer
-/// sends would reset the connection and throw the response away.
-async fn linger(mut stream: TcpStream) {
-    const PATIENCE: Duration = Duration::from_secs(1);
-    if stream.shutdown().await.is_err() {
-        return;
-    }
-    let mut sink = [0; 4_096];
-    let drain = async { while matches!(stream.read(&mut sink).await, Ok(1..)) {} };
-    let _ = tokio::time::timeout(PATIENCE, drain).await;
-}
-
-/// What a client is told that did not send a whole request in time.
-pub(crate) fn timeout_response(topics: &TopicTable) -> Vec<u8> {
-    let seconds = topics.limits().handshake_timeout_ms as f64 / 1_000.0;
-    let body = format!("no whole request came within {seconds} s\n");
-    format!(
-        "HTTP/1.1 408 Request Timeout\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\
-         Connection: close\r\n\r\n{body}",
-        body.len()
-    )
-    .into_bytes()
-}
-
-/// The answer to a WebSocket handshake; `None` if the request is not one.
-fn handshake<B>(
-    request: &Request<B>,
-    allowed_origins: &[String],
-) -> Option<Result<Upgrade, Box<Reply>>> {
-    let route = match route(request.uri().path()) {
-        route @ Route::Sdk => route,
-        route @ Route::Topic(_) if upgrade::is_wanted(request) => route,
-        _ => return None,
-    };
-    if !origin::is_allowed(request, allowed_origins) {
-        return Some(Err(Box::new(problem(StatusCode::FORBIDDEN, origin::REFUSAL))));
-    }
-    Some(upgrade::accept(request).and_then(|accepted| match route {
-        Route::Topic(topic) => accepted.into_raw(topic, request.uri().query()),
-        _ => Ok(accepted.into_sdk()),
-    }))
-}
-
-async fn respond(request: Request<Incoming>, context: &HttpContext, slot: &UpgradeSlot) -> Reply {
-    let wants_upgrade = upgrade::is_wanted(&request);
-    let mut reply = match handshake(&request, &context.allowed_origins) {
-        Some(Ok(upgrade)) => {
-            let reply = upgrade.reply();
-            slot.replace(Some(upgrade.kind));
-            return reply;
-        }
-        Some(Err(refusal)) => {
-            context.local.counters().handshakes_refused.add(1);
-            *refusal
-        }
-        None => respond_plain(request, context).await,
-    };
-    let headers = reply.headers_mut();
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    if wants_upgrade {
-        // Whoever wanted a WebSocket has no use for this connection.
-        headers.entry(CONNECTION).or_insert(HeaderValue::from_static("close"));
-    }
-    reply
-}
-
-async fn respond_plain(request: Request<Incoming>, context: &HttpContext) -> Reply {
-    match route(request.uri().path()) {
-        Route::Page(asset) => page_reply(request.method(), asset),
-        Route::BadTopic(detail) => problem(StatusCode::BAD_REQUEST, &detail),
-        Route::Topic(_) if !origin::is_allowed(&request, &context.allowed_origins) => {
-            problem(StatusCode::FORBIDDEN, origin::REFUSAL)
-        }
-        Route::Topic(topic) => topics::respond(request, &topic, context).await,
-        Route::Sdk | Route::Unknown => problem(
-            StatusCode::NOT_FOUND,
-            "there is nothing here; the broker serves /, /v1/ws and /v1/topics/{topic}",
-        ),
-    }
+fn too_many(context: &HttpContext) -> Begun {
+    let most = context.rates.per_second();
+    let detail = format!("over {most} requests in one second, the most allowed for one address");
+    let mut reply = problem(StatusCode::TOO_MANY_REQUESTS, &detail);
+    reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    Begun::Answer(Answer { reply, usage: Usage::nothing(Transport::Poll) })
 }
 
 enum Route {
     Page(&'static page::Asset),
     Sdk,
     Topic(TopicName),
+    Topics,
+    /// The counters that the live page shows.
+    Meter,
     BadTopic(String),
     Unknown,
 }
 
 fn route(path: &str) -> Route {
-    if let Some(asset) = page::find(path) {
-        return Route::Page(asset);
+    if let Some(encoded) = path.strip_prefix("/v1/topics/") {
+        return topic_route(encoded);
     }
-    if path == "/v1/ws" {
-        return Route::Sdk;
+    match path {
+        "/v1/ws" => Route::Sdk,
+        "/v1/topics" => Route::Topics,
+        "/v1/meter" => Route::Meter,
+        _ => page::find(path).map_or(Route::Unknown, Route::Page),
     }
-    let Some(encoded) = path.strip_prefix("/v1/topics/") else { return Route::Unknown };
+}
+
+fn topic_route(encoded: &str) -> Route {
     let Ok(decoded) = percent_decode_str(encoded).decode_utf8() else {
         return Route::BadTopic("the topic in the path is not UTF-8".to_owned());
     };
@@ -233,11 +214,13 @@ fn route(path: &str) -> Route {
     }
 }
 
-fn page_reply(method: &Method, asset: &page::Asset) -> Reply {
-    if method == Method::GET || method == Method::HEAD {
-        return asset.response();
-    }
-    method_not_allowed("GET")
+fn read_only(method: &Method, reply: impl FnOnce() -> Reply) -> Begun {
+    let reply = if method == Method::GET || method == Method::HEAD {
+        reply()
+    } else {
+        method_not_allowed("GET")
+    };
+    Begun::Answer(Answer { reply, usage: Usage::nothing(Transport::Other) })
 }
 
 /// 405, naming what is allowed.

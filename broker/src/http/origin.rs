@@ -1,10 +1,15 @@
-//! Which pages may use the broker from a browser.
+//! Which pages may use the broker from a browser, and what browsers must be told for it (CORS).
 //!
 //! Browsers let any page open a WebSocket to any host and tell the server only where the page
 //! came from, so the server must check (RFC 6455 section 10.2).
 
-use hyper::header::{HOST, ORIGIN};
-use hyper::{Request, Uri};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, HOST, HeaderValue, ORIGIN, VARY,
+};
+use http::{Request, StatusCode, Uri};
+
+use super::Reply;
 
 /// What a refused page's developer is told.
 pub(super) const REFUSAL: &str = "pages of this origin may not connect; the broker's own pages \
@@ -26,6 +31,39 @@ pub(super) fn is_allowed<B>(request: &Request<B>, allowed: &[String]) -> bool {
         }
         _ => false,
     }
+}
+
+/// Lets the page of an allowed origin read a reply. Caches must keep replies to different origins
+/// apart wherever origins are told apart.
+pub(super) fn allow(reply: &mut Reply, origin: Option<&HeaderValue>, allowed: &[String]) {
+    let headers = reply.headers_mut();
+    if origin.is_some() || !allowed.is_empty() {
+        headers.insert(VARY, HeaderValue::from_static("Origin"));
+    }
+    if let Some(origin) = origin {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        let exposed = HeaderValue::from_static("ETag, Retry-After");
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+    }
+}
+
+/// What a browser asks before a page may use methods and headers that forms do not have.
+pub(super) fn preflight() -> Reply {
+    let mut reply = Reply::default();
+    *reply.status_mut() = StatusCode::NO_CONTENT;
+    let headers = reply.headers_mut();
+    for (name, value) in [
+        (ALLOW, "GET, HEAD, POST, OPTIONS"),
+        (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
+        (
+            ACCESS_CONTROL_ALLOW_HEADERS,
+            "Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID",
+        ),
+        (ACCESS_CONTROL_MAX_AGE, "600"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    reply
 }
 
 #[cfg(test)]

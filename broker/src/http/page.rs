@@ -1,7 +1,7 @@
 //! The live page: files that are part of the program, so that it works without any other server.
 
 use bytes::Bytes;
-use hyper::header::{
+use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS,
 };
@@ -56,7 +56,7 @@ pub(super) fn find(path: &str) -> Option<&'static Asset> {
 
 impl Asset {
     pub(super) fn response(&self) -> Reply {
-        let mut reply = Reply::new(Bytes::from_static(self.content.as_bytes()).into());
+        let mut reply = Reply::new(Bytes::from_static(self.content.as_bytes()));
         let headers = reply.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
         headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));

@@ -1,7 +1,7 @@
 //! Errors as problem documents (RFC 9457).
 
-use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::{Response, StatusCode};
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Response, StatusCode};
 use serde_json::json;
 
 use super::Reply;

@@ -2,18 +2,18 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use fanfare_engine::ConnectionKind;
 use fanfare_protocol::{Codec, TopicName};
-use http_body_util::Full;
-use hyper::header::{
-    CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+use http::header::{
+    CONNECTION, HOST, HeaderMap, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use hyper::{Method, Request, Response, StatusCode, Version};
+use http::{Method, Request, StatusCode, Version};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::Reply;
+use super::counters::Transport;
+use super::head::{has_token, tokens};
 use super::problem::problem;
 
 /// The one version of the protocol (RFC 6455 section 4.1).
@@ -76,8 +76,8 @@ pub(super) fn accept<B>(request: &Request<B>) -> Result<Accepted, Box<Reply>> {
 
 /// A handshake that succeeds: its answer, and what the connection becomes.
 #[derive(Debug)]
-pub(crate) struct Upgrade {
-    pub(crate) kind: ConnectionKind,
+pub(super) struct Upgrade {
+    pub(super) kind: ConnectionKind,
     accept_key: String,
     subprotocol: Option<&'static str>,
 }
@@ -110,25 +110,16 @@ impl Accepted {
 }
 
 impl Upgrade {
-    /// The answer, for a server library to write.
-    pub(super) fn reply(&self) -> Reply {
-        let Ok(accept_key) = HeaderValue::try_from(&self.accept_key) else {
-            return problem(StatusCode::INTERNAL_SERVER_ERROR, "the accept key is not a header");
-        };
-        let mut reply = Response::new(Full::<Bytes>::default());
-        *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        let headers = reply.headers_mut();
-        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(SEC_WEBSOCKET_ACCEPT, accept_key);
-        if let Some(name) = self.subprotocol {
-            headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name));
+    /// What the connection is counted as.
+    pub(super) fn transport(&self) -> Transport {
+        match self.kind {
+            ConnectionKind::Raw { .. } => Transport::Raw,
+            _ => Transport::Sdk,
         }
-        reply
     }
 
     /// The answer as it is written.
-    pub(crate) fn reply_bytes(&self) -> Vec<u8> {
+    pub(super) fn reply_bytes(&self) -> Vec<u8> {
         let mut reply = format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Accept: {}\r\n",
@@ -151,16 +142,6 @@ fn upgrade_required(detail: &str) -> Reply {
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade, close"));
     headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static(VERSION));
     reply
-}
-
-/// The elements of all headers of this name, which are comma-separated lists.
-fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim).filter(|token| !token.is_empty())
-}
-
-fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    tokens(headers, name).any(|t| t.eq_ignore_ascii_case(token))
 }
 
 fn is_key(key: &HeaderValue) -> bool {

@@ -6,20 +6,20 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use fanfare_engine::{Key, Now, ReadOutcome, Shard};
+use fanfare_engine::{Key, ReadOutcome, Shard};
+use mio::Events;
 use mio::net::TcpListener;
-use mio::{Events, Registry};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::WAKE;
-use super::handshakes::{Handshakes, Outcome};
 use super::questions::Question;
+use super::requests::Requests;
 use super::socket::DataSocket;
 use crate::clock;
-use crate::http::{self, HttpContext};
+use crate::http::HttpContext;
 
 /// How often time is told to the engine.
 const TICK_MS: u64 = 50;
@@ -45,9 +45,8 @@ const MAIL_STEP: usize = 64;
 pub(super) struct EventLoop {
     poll: AsyncFd<mio::Poll>,
     events: Events,
-    context: Rc<HttpContext>,
     shard: Rc<RefCell<Shard<DataSocket>>>,
-    handshakes: Handshakes,
+    requests: Requests,
     /// Whether connections may be waiting that no event will announce again.
     accept_again: bool,
     scratch: Vec<u8>,
@@ -66,9 +65,9 @@ impl EventLoop {
         stop: watch::Receiver<bool>,
         questions: mpsc::Receiver<Question>,
     ) -> io::Result<Self> {
-        let timeout_ms = context.local.topics().limits().handshake_timeout_ms;
         let registry = poll.registry().try_clone()?;
-        let handshakes = Handshakes::new(listener, registry, timeout_ms, context.local.counters())?;
+        let shard = context.local.shard.clone();
+        let requests = Requests::new(listener, registry, context)?;
         #[expect(
             deprecated,
             reason = "the new constructor is unsafe because a type may change or close its \
@@ -78,9 +77,8 @@ impl EventLoop {
         Ok(Self {
             poll,
             events: Events::with_capacity(EVENTS),
-            shard: context.local.shard.clone(),
-            context,
-            handshakes,
+            shard,
+            requests,
             accept_again: false,
             scratch: vec![0; SCRATCH_BYTES],
             unread: Unread::default(),
@@ -93,7 +91,7 @@ impl EventLoop {
 
     /// Runs until the broker stops and every connection is closed.
     pub(super) async fn run(mut self) {
-        let mut is_stopping = false;
+        let mut stops_at: Option<Instant> = None;
         loop {
             self.turn();
             // Not left to the sleep alone, which a busy shard may not come to for long.
@@ -101,19 +99,17 @@ impl EventLoop {
                 self.handle_tick();
             }
             // Nor this: a shard that always has work must stop as well.
-            if !is_stopping && self.must_stop() {
-                is_stopping = true;
-                self.begin_to_stop();
+            if stops_at.is_none() && self.must_stop() {
+                stops_at = Some(self.begin_to_stop());
             }
-            let is_done = is_stopping && self.shard.borrow().connection_count() == 0;
-            if is_done {
+            if stops_at.is_some_and(|stops_at| self.is_done(stops_at)) {
                 return;
             }
             if self.has_work() || !self.shard.borrow().mailbox().try_sleep() {
                 tokio::task::yield_now().await;
                 continue;
             }
-            self.sleep(is_stopping).await;
+            self.sleep(stops_at.is_some()).await;
             self.shard.borrow().mailbox().stay_awake();
         }
     }
@@ -123,11 +119,21 @@ impl EventLoop {
         *self.stop.borrow() || self.stop.has_changed().is_err()
     }
 
-    fn begin_to_stop(&mut self) {
-        self.handshakes.stop();
+    /// Says goodbye to everyone; when those are cut that do not say it too.
+    fn begin_to_stop(&mut self) -> Instant {
+        self.requests.stop(clock::now());
         let mut shard = self.shard.borrow_mut();
         let window_ms = return_window_ms(&shard);
         shard.shut_down(window_ms, clock::now());
+        Instant::now() + Duration::from_millis(shard.topics().limits().close_timeout_ms)
+    }
+
+    /// Whether nobody is left. The engine cuts its own connections in time.
+    fn is_done(&mut self, stops_at: Instant) -> bool {
+        if Instant::now() >= stops_at {
+            self.requests.abandon();
+        }
+        self.requests.is_empty() && self.shard.borrow().connection_count() == 0
     }
 
     /// Sleeps until a socket is ready, another thread has sent mail, or some time has come.
@@ -144,15 +150,20 @@ impl EventLoop {
             }
             () = tokio::time::sleep_until(wake_at) => {}
             // Nobody tells when another shard has caught up.
-            () = tokio::time::sleep(CONGESTION_RETRY), if !self.unread.congested.is_empty() => {}
+            () = tokio::time::sleep(CONGESTION_RETRY), if self.is_congested() => {}
             _ = self.stop.wait_for(|stop| *stop), if !is_stopping => {}
         }
+    }
+
+    fn is_congested(&self) -> bool {
+        !self.unread.congested.is_empty() || self.requests.is_congested()
     }
 
     fn has_work(&self) -> bool {
         let shard = self.shard.borrow();
         !self.unread.backlog.is_empty()
             || self.accept_again
+            || self.requests.has_work()
             || shard.has_pending_writes()
             || !shard.mailbox().is_empty()
     }
@@ -168,6 +179,11 @@ impl EventLoop {
                 break;
             }
         }
+        while let Some(key) = shard.next_woken() {
+            self.requests.wake(key);
+        }
+        drop(shard);
+        self.requests.handle_ready(&mut self.scratch, clock::now());
     }
 
     fn handle_sockets(&mut self) {
@@ -178,13 +194,12 @@ impl EventLoop {
         }
         let now = clock::now();
         for event in self.events.iter().filter(|event| event.token() != WAKE) {
-            if Handshakes::is_listener(event.token()) {
+            if Requests::is_listener(event.token()) {
                 self.accept_again = true;
                 continue;
             }
-            if let Some(index) = Handshakes::index(event.token()) {
-                let (handshakes, context) = (&mut self.handshakes, &self.context);
-                handle_first_bytes(handshakes, index, &mut self.scratch, context, now);
+            if let Some(index) = Requests::index(event.token()) {
+                self.requests.handle_event(index, event, &mut self.scratch, now);
                 continue;
             }
             let mut shard = self.shard.borrow_mut();
@@ -201,11 +216,12 @@ impl EventLoop {
             }
         }
         if self.accept_again {
-            self.accept_again = self.handshakes.accept(now);
+            self.accept_again = self.requests.accept(now);
         }
     }
 
     fn resume_reading(&mut self) {
+        self.requests.handle_congested(&mut self.scratch, clock::now());
         let mut shard = self.shard.borrow_mut();
         let now = clock::now();
         for key in std::mem::take(&mut self.unread.backlog) {
@@ -224,11 +240,11 @@ impl EventLoop {
 
     fn handle_tick(&mut self) {
         self.next_tick = Instant::now() + Duration::from_millis(TICK_MS);
-        let mut shard = self.shard.borrow_mut();
         let now = clock::now();
         // After an error such as running out of descriptors no event announces what waits.
-        self.accept_again = self.handshakes.accept(now);
-        self.handshakes.handle_timeouts(now, || http::timeout_response(shard.topics()));
+        self.accept_again = self.requests.accept(now);
+        self.requests.handle_timeouts(now);
+        let mut shard = self.shard.borrow_mut();
         shard.handle_timeouts(now, TICK_MS);
         shard.topics().sweep(now);
         shard.topics().tell_presence(now);
@@ -236,30 +252,6 @@ impl EventLoop {
             question.answer(&shard, now);
         }
         self.busy.update(shard.counters());
-    }
-}
-
-/// Makes something of a connection that has sent its first bytes.
-fn handle_first_bytes(
-    handshakes: &mut Handshakes,
-    index: usize,
-    scratch: &mut [u8],
-    context: &Rc<HttpContext>,
-    now: Now,
-) {
-    match handshakes.handle_readable(index, scratch, &context.allowed_origins, now) {
-        Outcome::Nothing => {}
-        Outcome::Upgraded { stream, upgrade, used, read } => {
-            let early = &mut scratch[used..read];
-            // Fails only if the system cannot watch the socket; dropping it tells the client.
-            let _ = context.local.open(stream, &upgrade.kind, early, Registry::reregister);
-        }
-        Outcome::Http { stream, read, timeout } => {
-            if let Ok(stream) = tokio::net::TcpStream::from_std(stream.into()) {
-                let begun = scratch[..read].to_vec();
-                tokio::task::spawn_local(http::serve(stream, begun, timeout, context.clone()));
-            }
-        }
     }
 }
 

@@ -1,27 +1,31 @@
 //! One thread and its event loop: drives an engine shard with real sockets and real time.
 //!
-//! Established connections live in a poll of the shard's own, nested in tokio's, so that an idle
-//! one costs neither a task nor a waker. Tokio keeps what is rare: HTTP and timers.
+//! All connections live in a poll of the shard's own, nested in tokio's, so that an idle one
+//! costs neither a task nor a waker. Tokio keeps what sleeps with it: the tick and questions.
 
 mod event_loop;
-mod handshakes;
 mod questions;
+mod requests;
 mod socket;
+mod timers;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use fanfare_engine::{ConnectionKind, NodeName, Shard, ShardCounters, TopicTable};
+use fanfare_engine::{
+    ConnectionKind, NodeName, Now, Shard, ShardCounters, TopicTable, WaitError, WaiterKey,
+};
+use fanfare_protocol::{Position, TopicName};
+use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock;
-use crate::http::HttpContext;
+use crate::http::{DateClock, HttpContext, HttpCounters, Pages, RequestRates};
 use event_loop::EventLoop;
 use questions::{QUESTIONS_MAX, Question};
 pub(crate) use questions::{Questions, worst_connections};
@@ -35,6 +39,9 @@ pub(crate) struct ShardSpec {
     pub(crate) poll: mio::Poll,
     pub(crate) listener: TcpListener,
     pub(crate) allowed_origins: Arc<[String]>,
+    pub(crate) rates: Arc<RequestRates>,
+    /// Those of all shards.
+    pub(crate) http_counters: Arc<[Arc<HttpCounters>]>,
     /// Turns true when the broker stops.
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -87,7 +94,18 @@ fn run(
         let shard = Shard::new(spec.index, spec.node, spec.topics);
         let counters = shard.counters().clone();
         let local = LocalShard { shard: Rc::new(RefCell::new(shard)), registry: Rc::new(registry) };
-        let context = HttpContext { local, allowed_origins: spec.allowed_origins };
+        let context = HttpContext {
+            topics: local.topics(),
+            shard_counters: counters.clone(),
+            pages: Pages::new(local.topics()),
+            local,
+            allowed_origins: spec.allowed_origins,
+            rates: spec.rates,
+            counters: spec.http_counters[spec.index].clone(),
+            all_counters: spec.http_counters,
+            date: DateClock::default(),
+            is_stopping: Cell::new(false),
+        };
         let listener = mio::net::TcpListener::from_std(spec.listener);
         match EventLoop::new(spec.poll, listener, Rc::new(context), spec.stop, asked) {
             Ok(event_loop) => {
@@ -105,37 +123,30 @@ impl LocalShard {
         self.shard.borrow().topics().clone()
     }
 
-    /// The counters of this thread.
-    pub(crate) fn counters(&self) -> Arc<ShardCounters> {
-        self.shard.borrow().counters().clone()
+    /// As [`Shard::wait`].
+    pub(crate) fn wait(
+        &self,
+        topics: &mut [(TopicName, Option<Position>)],
+        now: Now,
+    ) -> Result<Option<WaiterKey>, WaitError> {
+        self.shard.borrow_mut().wait(topics, now)
     }
 
-    /// Takes over a connection after its handshake; `early` is what came right behind it.
-    pub(crate) fn adopt(
-        &self,
-        stream: TcpStream,
-        kind: &ConnectionKind,
-        early: &[u8],
-    ) -> io::Result<()> {
-        let stream = mio::net::TcpStream::from_std(stream.into_std()?);
-        self.open(stream, kind, &mut early.to_vec(), Registry::register)
+    /// As [`Shard::stop_waiting`].
+    pub(crate) fn stop_waiting(&self, key: WaiterKey, now: Now) {
+        self.shard.borrow_mut().stop_waiting(key, now);
     }
 
-    /// Makes a connection of a stream and handles its first bytes. `watch` puts it into the
-    /// shard's poll; it reports what is readable already, so nothing that has come is missed.
-    fn open(
-        &self,
-        stream: mio::net::TcpStream,
-        kind: &ConnectionKind,
-        early: &mut [u8],
-        watch: impl FnOnce(&Registry, &mut mio::net::TcpStream, Token, Interest) -> io::Result<()>,
-    ) -> io::Result<()> {
+    /// Makes a connection of a stream that is in the shard's poll, and handles its first bytes.
+    /// The poll reports what is readable already, so nothing that has come is missed.
+    fn open(&self, stream: TcpStream, kind: &ConnectionKind, early: &mut [u8]) -> io::Result<()> {
         let mut shard = self.shard.borrow_mut();
         let now = clock::now();
         let key = shard.open(DataSocket::new(stream), kind, now);
         if let Some(socket) = shard.socket_mut(key) {
             let interest = Interest::READABLE | Interest::WRITABLE;
-            watch(&self.registry, socket.stream_mut(), Token(key.0 as usize), interest)?;
+            let token = Token(key.0 as usize);
+            self.registry.reregister(socket.stream_mut(), token, interest)?;
         }
         if !early.is_empty() {
             shard.handle_bytes(key, early, now);

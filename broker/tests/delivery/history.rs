@@ -105,7 +105,7 @@ async fn wrong_questions_are_told_what_is_allowed() {
         ("?after=:1", "EPOCH:OFFSET"),
         ("?limit=0", "1 to 1000"),
         ("?limit=many", "1 to 1000"),
-        ("?since=e:1", "after and limit"),
+        ("?since=e:1", "after, limit and wait"),
         ("?after=%ff", "UTF-8"),
     ] {
         let answer = http(&server, &format!("GET /v1/topics/t{query}"), &[], b"").await;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first thing that fails")]
 #![allow(dead_code, unused_imports, reason = "each test program uses a part of this")]
 
+mod events;
 mod http;
 mod order;
 pub(crate) mod process;
@@ -14,7 +15,8 @@ use std::time::Duration;
 
 use fanfare::{Limits, Server, ServerConfig};
 
-pub(crate) use http::{Answer, admin, exchange, http, metric, parse};
+pub(crate) use events::{Event, EventReader};
+pub(crate) use http::{Answer, Kept, admin, exchange, http, metric, parse, position, publish};
 pub(crate) use order::InOrder;
 pub(crate) use wire::{Frame, Wire, close_code, frame, handshake};
 pub(crate) use ws::Ws;

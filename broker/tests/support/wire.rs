@@ -109,7 +109,7 @@ impl Frame {
 
 /// Bytes that the kernel takes for a client that does not read: little, so that a few messages
 /// are enough to block it.
-const RECEIVE_BYTES: u32 = 16 * 1_024;
+pub(crate) const RECEIVE_BYTES: u32 = 16 * 1_024;
 
 /// A client that reads when it is told to. It answers no pings.
 pub(crate) struct Wire {

@@ -236,6 +236,12 @@ struct JsonPublish<'a> {
     base64: Option<String>,
 }
 
+/// Reads the fields of one `publish` that stand for themselves.
+pub(crate) fn decode_publish(text: &[u8]) -> Result<Publish, ErrorReply> {
+    let fields: &RawValue = serde_json::from_slice(text).map_err(bad_request)?;
+    json_args::<JsonPublish<'_>>(fields)?.checked()
+}
+
 impl JsonPublish<'_> {
     fn checked(self) -> Result<Publish, ErrorReply> {
         let payload = match (self.data, self.text, self.base64) {

@@ -8,6 +8,7 @@ mod codec;
 mod codes;
 mod command;
 mod event;
+mod event_stream;
 mod history;
 mod json;
 pub mod limits;
@@ -28,6 +29,7 @@ pub use command::{
     Unsubscribe,
 };
 pub use event::{Drain, Event, Gap, Member, Ping, PresenceChange};
+pub use event_stream::{STREAM_RETRY_MS, StreamEvent};
 pub use history::{HistoryMessage, HistoryPage};
 pub use message::{MessageHead, MessagePush};
 pub use pattern::{Filter, TopicPattern};

@@ -52,3 +52,11 @@ pub const PRESENCE_MEMBERS_DEFAULT: u32 = 100;
 /// Most members that one presence event names as joined and left together. Beyond it asking for
 /// the list is cheaper than being told.
 pub const PRESENCE_CHANGES_MAX: usize = 100;
+
+/// Most topics and patterns of one HTTP request. A page of quotes follows a few dozen; each is
+/// looked up, and waited for, by itself.
+pub const TOPICS_PER_REQUEST_MAX: usize = 100;
+
+/// Longest time that a request may wait for something newer, in milliseconds. Proxies give up
+/// on silent requests after a minute.
+pub const WAIT_MS_MAX: u64 = 60_000;

@@ -125,6 +125,32 @@ fn a_head_read_before_the_join_is_found() {
     check_finds(Fault::ReadHeadBeforeJoin, expected, joins_while_publishing);
 }
 
+/// One thread publishes while a request looks at the topic and, where it has all, waits.
+fn waits_while_publishing() {
+    const PUBLISHED: u64 = 2;
+    let table = table(1, 10);
+    let publisher = spawn(&table, |table| {
+        let counters = ShardCounters::default();
+        for _ in 0..PUBLISHED {
+            publish(table, &counters, "x");
+        }
+    });
+    let waited = table.start_waiting(&topic(), 0, None).unwrap();
+    publisher.join().unwrap();
+    let heard = drain(&table, 0).into_iter().map(|(offset, _)| offset);
+    assert!(heard.eq(waited.head + 1..=PUBLISHED), "what comes after the look wakes");
+}
+
+#[test]
+fn a_waiting_request_hears_of_all_that_it_has_not_seen() {
+    check(waits_while_publishing);
+}
+
+#[test]
+fn a_look_before_the_wait_is_found() {
+    check_finds(Fault::LookBeforeWait, "after the look", waits_while_publishing);
+}
+
 /// A topic without history is left by its last subscriber, and so retired, while another joins
 /// and publishes.
 fn joins_while_retiring() {

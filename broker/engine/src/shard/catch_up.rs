@@ -264,13 +264,16 @@ impl<S: Socket> Shard<S> {
         self.counters.gap_messages.add(to - from + 1);
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.extras_mut().lost += to - from + 1;
-        let WireForm::Sdk(codec) = connection.form else {
-            let reason = format!("messages {from} to {to} were not taken in time and are gone");
-            return self.close(key, CloseCode::SLOW_CONSUMER, &reason, now);
-        };
         let gap =
             Gap { topic: topic.name().to_string(), epoch: topic.epoch().to_string(), from, to };
-        let frame = sdk_frame(codec, 96, |out| Event::Gap(gap).encode(codec, out));
+        let frame = match connection.form {
+            WireForm::Raw => {
+                let reason = format!("messages {from} to {to} were not taken in time and are gone");
+                return self.close(key, CloseCode::SLOW_CONSUMER, &reason, now);
+            }
+            WireForm::Sdk(codec) => sdk_frame(codec, 96, |out| Event::Gap(gap).encode(codec, out)),
+            form @ (WireForm::TopicEvents | WireForm::Events) => super::events::gap(form, &gap),
+        };
         let queue = |outbox: &mut Outbox| outbox.push(frame, now.ms());
         connection.change_outbox(&self.marks, &self.counters, queue);
     }

@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 
 use bytes::Bytes;
-use fanfare_protocol::{Mode, Position, TopicName};
+use fanfare_protocol::{Filter, Mode, Position, TopicName};
 use smallvec::SmallVec;
 
 use super::behind::Behind;
@@ -31,9 +31,35 @@ pub enum ConnectionKind {
     },
     /// The SDK protocol.
     Sdk(fanfare_protocol::Codec),
+    /// Server-sent events of one topic, each with the bare payload.
+    TopicEvents {
+        /// The topic.
+        topic: TopicName,
+        /// Where to go on, if the client was here before.
+        since: Option<Position>,
+        /// How it wants them.
+        options: StreamOptions,
+    },
+    /// Server-sent events of several topics, each with what the SDK protocol pushes.
+    Events {
+        /// What it wants to hear, in the order in which its places are told. What stands there
+        /// twice counts once.
+        sources: Vec<EventSource>,
+        /// How it wants them.
+        options: StreamOptions,
+    },
 }
 
-/// What a raw stream asks for beside its topic and position.
+/// One topic or pattern of an event stream of several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventSource {
+    /// The topic or pattern.
+    pub filter: Filter,
+    /// Where to go on, if the client was here before. Not for a pattern.
+    pub since: Option<Position>,
+}
+
+/// What a stream asks for beside its topics and positions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamOptions {
     /// What it gets when it is slow; the namespace decides if it does not say.
@@ -118,6 +144,20 @@ pub(super) struct Extras {
     pub(super) merged: u64,
     /// Messages that are lost to the connection, and were told.
     pub(super) lost: u64,
+    /// How far an event stream of several topics has come, in the order of its sources; `None`
+    /// for a pattern.
+    pub(super) places: Vec<Option<Place>>,
+}
+
+/// How far a connection has come on a topic that it subscribes to by name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// The topic's place in the shard.
+    pub(super) local: u32,
+    /// Everything up to here was sent, or passed over as mode and rate say.
+    pub(super) offset: u64,
+    /// The topic's head when the subscription began: who is not behind has that much.
+    pub(super) began_at: u64,
 }
 
 #[derive(Debug)]
@@ -142,8 +182,8 @@ pub(super) struct Connection<S> {
     pub(super) subscriptions: SmallVec<[Subscription; 2]>,
     /// When bytes last came.
     pub(super) heard_ms: u64,
-    /// Control frames that came.
-    pub(super) control_frames: PerSecond,
+    /// What came that carries nothing: control frames, or bytes from the reader of an event stream.
+    pub(super) idle_input: PerSecond,
     pub(super) is_lagging: bool,
     extras: Option<Box<Extras>>,
 }
@@ -185,7 +225,7 @@ impl<S> Connection<S> {
             is_watched: false,
             subscriptions: SmallVec::new(),
             heard_ms: now_ms,
-            control_frames: PerSecond::default(),
+            idle_input: PerSecond::default(),
             is_lagging: false,
             extras: None,
         }

@@ -1,11 +1,12 @@
 //! How connections end: a close frame behind what is owed, or no word at all.
 
 use bytes::Bytes;
-use fanfare_protocol::{CloseCode, Drain, Event};
+use fanfare_protocol::{CloseCode, Drain, Event, STREAM_RETRY_MS, StreamEvent};
 
 use super::connection::Phase;
 use super::fanout::Pending;
 use super::{Key, ReadOutcome, Shard, Socket};
+use crate::event_frame::event_frame;
 use crate::fault::{Fault, planted};
 use crate::outbox::Outbox;
 use crate::sdk_frame::sdk_frame;
@@ -19,13 +20,37 @@ impl<S: Socket> Shard<S> {
     pub fn shut_down(&mut self, window_ms: u64, now: Now) {
         let keys: Vec<Key> = self.connections.iter().map(|(key, _)| key).collect();
         let drain = Event::Drain(Drain { window_ms });
+        let reason = "the broker restarts; come back";
+        let mut returns = self.spread_returns(window_ms);
         for key in keys {
             if let Some(WireForm::Sdk(codec)) = self.form(key) {
                 self.send(key, sdk_frame(codec, 48, |out| drain.encode(codec, out)), now);
                 // Or the connection would look blocked to what is still to come before the end.
                 self.flush_outbox(key, now);
             }
-            self.close(key, CloseCode::SERVICE_RESTART, "the broker restarts; come back", now);
+            let code = CloseCode::SERVICE_RESTART;
+            let is_told_when = self.form(key).is_some_and(WireForm::is_events);
+            let retry_ms = is_told_when.then(|| returns.next()).flatten();
+            let last = self.last_word(key, code, reason, retry_ms.unwrap_or(STREAM_RETRY_MS));
+            self.begin_close(key, Some(code), last, now);
+        }
+    }
+
+    /// When each reader of an event stream is to come back, evenly over `window_ms`: it does as it
+    /// is told, and knows nothing of chance.
+    fn spread_returns(&self, window_ms: u64) -> impl Iterator<Item = u64> + use<S> {
+        let is_told = |form: WireForm| form.is_events();
+        let told = self.connections.iter().filter(|(_, one)| is_told(one.form)).count() as u64;
+        (0..told).map(move |place| window_ms * (2 * place + 1) / (2 * told))
+    }
+
+    /// What ends a connection, in its form.
+    fn last_word(&self, key: Key, code: CloseCode, reason: &str, retry_ms: u64) -> Bytes {
+        match self.form(key) {
+            Some(WireForm::TopicEvents | WireForm::Events) => {
+                event_frame(StreamEvent::Close { code, reason, retry_ms }, 128)
+            }
+            _ => close_frame(Some(code), reason),
         }
     }
 
@@ -35,7 +60,8 @@ impl<S: Socket> Shard<S> {
 
     /// Closes a connection for a reason of the broker's.
     pub(super) fn close(&mut self, key: Key, code: CloseCode, reason: &str, now: Now) {
-        self.begin_close(key, Some(code), close_frame(Some(code), reason), now);
+        let last = self.last_word(key, code, reason, STREAM_RETRY_MS);
+        self.begin_close(key, Some(code), last, now);
     }
 
     pub(super) fn begin_close(&mut self, key: Key, code: Option<CloseCode>, last: Bytes, now: Now) {

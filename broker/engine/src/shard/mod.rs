@@ -14,6 +14,7 @@ mod connection;
 mod connections;
 mod deadlines;
 mod ending;
+mod events;
 mod fanout;
 mod hand_over;
 mod marks;
@@ -25,6 +26,7 @@ mod subscribers;
 mod subscriptions;
 mod tier;
 mod timeouts;
+mod waiters;
 mod write;
 
 use std::io;
@@ -32,11 +34,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fanfare_protocol::{CloseCode, Codec, Event, Payload, PayloadKind, Ping};
+use fanfare_protocol::{CloseCode, Codec, Event, Payload, PayloadKind, Ping, StreamEvent};
 
 use census::Census;
 use connection::{Connection, Phase};
-pub use connection::{ConnectionKind, StreamOptions};
+pub use connection::{ConnectionKind, EventSource, StreamOptions};
 use connections::Connections;
 use deadlines::DeadlineQueue;
 use fanout::Fanout;
@@ -45,8 +47,11 @@ pub(crate) use marks::OutboxTotals;
 pub use report::{ConnectionReport, ConnectionState};
 use subscribers::LocalTopics;
 use tier::TierQueue;
+use waiters::Waiters;
+pub use waiters::{WaitError, WaiterKey};
 
 use crate::counters::ShardCounters;
+use crate::event_frame::event_frame;
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 use crate::sdk_frame::sdk_frame;
@@ -107,6 +112,7 @@ pub struct Shard<S> {
     marks: Marks,
     census: Census,
     tiers: TierQueue,
+    waiters: Waiters,
     next_serial: u32,
     /// Whether the connection being read has published.
     has_published: bool,
@@ -117,6 +123,7 @@ pub struct Shard<S> {
     unfinished: DeadlineQueue,
     stalls: DeadlineQueue,
     closings: DeadlineQueue,
+    places: DeadlineQueue,
 }
 
 /// Reads of one connection in a row before others get their turn.
@@ -139,6 +146,7 @@ impl<S: Socket> Shard<S> {
             marks: Marks::new(&limits),
             census: Census::default(),
             tiers: TierQueue::default(),
+            waiters: Waiters::default(),
             next_serial: 0,
             has_published: false,
             ping_frames: WireForm::ALL.map(ping_frames),
@@ -148,6 +156,7 @@ impl<S: Socket> Shard<S> {
             unfinished: DeadlineQueue::new(limits.message_timeout_ms),
             stalls: DeadlineQueue::new(limits.stall_timeout_ms.div_ceil(3)),
             closings: DeadlineQueue::new(limits.close_timeout_ms),
+            places: DeadlineQueue::new(events::PLACE_INTERVAL_MS),
             limits,
         }
     }
@@ -188,6 +197,8 @@ impl<S: Socket> Shard<S> {
         let (form, phase) = match kind {
             ConnectionKind::Raw { .. } => (WireForm::Raw, Phase::Open),
             ConnectionKind::Sdk(codec) => (WireForm::Sdk(*codec), Phase::AwaitingConnect),
+            ConnectionKind::TopicEvents { .. } => (WireForm::TopicEvents, Phase::Open),
+            ConnectionKind::Events { .. } => (WireForm::Events, Phase::Open),
         };
         self.next_serial = self.next_serial.wrapping_add(1);
         let serial = self.next_serial;
@@ -200,6 +211,12 @@ impl<S: Socket> Shard<S> {
             ConnectionKind::Sdk(_) => self.connects.push(key, serial, now.ms()),
             ConnectionKind::Raw { topic, since, options } => {
                 self.open_raw(key, topic, since.as_ref(), *options, now);
+            }
+            ConnectionKind::TopicEvents { topic, since, options } => {
+                self.open_topic_events(key, topic, since.as_ref(), *options, now);
+            }
+            ConnectionKind::Events { sources, options } => {
+                self.open_events(key, sources, *options, now);
             }
         }
         key
@@ -247,6 +264,9 @@ impl<S: Socket> Shard<S> {
         connection.heard_ms = now.ms();
         if connection.phase == Phase::Closing {
             return;
+        }
+        if connection.form.is_events() {
+            return self.ignore_input(key, bytes.len(), now);
         }
         let mut decoder = std::mem::take(&mut connection.decoder);
         let kept_before = decoder.buffered_bytes();
@@ -320,6 +340,8 @@ impl<S: Socket> Shard<S> {
                 let reason = format!("{} uses {kind} frames only", codec.subprotocol());
                 self.close(key, CloseCode::UNSUPPORTED_DATA, &reason, now);
             }
+            // Their input is not decoded.
+            (_, WireForm::TopicEvents | WireForm::Events) => {}
             (Incoming::Ping(content), _) => {
                 if self.admit_control_frame(key, now) {
                     self.send(key, pong_frame(content), now);
@@ -350,7 +372,7 @@ impl<S: Socket> Shard<S> {
     fn admit_control_frame(&mut self, key: Key, now: Now) -> bool {
         let most = self.limits.control_frames_per_second_max;
         let Some(connection) = self.connections.get_mut(key) else { return false };
-        if connection.control_frames.add(1, now) <= most {
+        if connection.idle_input.add(1, now) <= most {
             return true;
         }
         let reason = format!("over {most} control frames in one second");
@@ -386,8 +408,15 @@ impl<S: Socket> Shard<S> {
 }
 
 /// What a ping is in each form: a WebSocket ping, and for the SDK an event that a browser sees.
+/// In an event stream it is a comment.
 fn ping_frames(form: WireForm) -> Bytes {
-    let WireForm::Sdk(codec) = form else { return ping_frame() };
+    let codec = match form {
+        WireForm::Raw => return ping_frame(),
+        WireForm::Sdk(codec) => codec,
+        WireForm::TopicEvents | WireForm::Events => {
+            return event_frame(StreamEvent::Heartbeat, 2);
+        }
+    };
     let event = Event::Ping(Ping::default());
     let event = sdk_frame(codec, 16, |out| event.encode(codec, out));
     [ping_frame(), event].concat().into()

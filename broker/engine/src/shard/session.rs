@@ -186,7 +186,7 @@ impl<S: Socket> Shard<S> {
     }
 
     /// The place of a topic or pattern among the connection's subscriptions of its kind.
-    fn place_of(&self, key: Key, filter: &Filter) -> Option<usize> {
+    pub(super) fn place_of(&self, key: Key, filter: &Filter) -> Option<usize> {
         let connection = self.connections.get(key)?;
         match filter {
             Filter::Topic(name) => {

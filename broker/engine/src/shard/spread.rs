@@ -53,6 +53,9 @@ impl<S: Socket> Shard<S> {
     }
 
     fn spread(&mut self, message: &Arc<Message>, now: Now) {
+        if self.waiters.len() > 0 {
+            self.wake_waiters(message.topic(), message.offset(), now);
+        }
         let Some(local) = self.local_of(message.topic()) else { return };
         let topic = &mut self.locals.topics[local as usize];
         (topic.newest, topic.changed_ms) = (message.offset(), now.ms());

@@ -232,9 +232,16 @@ impl LocalTopic {
         self.tiers.as_deref().is_some_and(TierStates::hold_any)
     }
 
+    /// The offset up to which a subscriber in this tier, who is not behind, has what it is to get.
+    pub(super) fn served(&self, key: Key, tier: Tier) -> u64 {
+        let held = self.tiers.as_deref().and_then(|tiers| tiers.held(tier));
+        let joined_at = self.fresh.get(&key).copied().unwrap_or(0);
+        held.map_or(self.newest, |(_, after)| after).max(joined_at)
+    }
+
     /// The message that this tier holds back from a subscriber.
     pub(super) fn held_from(&self, key: Key, tier: Tier) -> Option<&Arc<Message>> {
-        let held = self.tiers.as_deref()?.held(tier)?;
+        let (held, _) = self.tiers.as_deref()?.held(tier)?;
         Some(held).filter(|held| self.includes(key, held.offset()))
     }
 

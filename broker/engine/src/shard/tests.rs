@@ -2,12 +2,14 @@
 
 mod bursts;
 mod census;
+mod events;
 mod latest;
 mod namespaces;
 mod overlaps;
 mod patterns;
 mod rates;
 mod recovery;
+mod waiting;
 mod world;
 
 use fanfare_protocol::{

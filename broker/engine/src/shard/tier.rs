@@ -60,25 +60,38 @@ impl ListPlace {
     }
 }
 
-type FormLists = [Vec<Key>; WireForm::ALL.len()];
-
 /// Subscribers of one topic or pattern, by tier and wire form: bare keys, so that a fan-out walks
 /// plain numbers.
 #[derive(Debug, Default)]
 pub(super) struct Lists {
-    full: FormLists,
-    /// `None` while nobody has a rate, which is nearly always.
-    limited: Option<Box<[FormLists; MAX_RATES.len()]>>,
+    /// Full rate over WebSockets.
+    full: [Vec<Key>; WireForm::WEBSOCKET_COUNT],
+    /// `None` while nobody has anything else, so that most topics pay nothing for it.
+    rare: Option<Box<RareLists>>,
 }
+
+#[derive(Debug, Default)]
+struct RareLists {
+    /// Full rate as server-sent events.
+    events: [Vec<Key>; EVENT_FORMS],
+    /// `None` while nobody has a rate.
+    limited: Option<Box<[[Vec<Key>; WireForm::ALL.len()]; MAX_RATES.len()]>>,
+}
+
+const EVENT_FORMS: usize = WireForm::ALL.len() - WireForm::WEBSOCKET_COUNT;
 
 impl Lists {
     /// Each form that has subscribers in this tier, with their keys.
     pub(super) fn of(&self, tier: Tier) -> impl Iterator<Item = (WireForm, &[Key])> {
-        let lists = match tier.place() {
-            None => Some(&self.full),
-            Some(place) => self.limited.as_deref().map(|limited| &limited[place]),
+        let rare = self.rare.as_deref();
+        let (first, second): (&[Vec<Key>], &[Vec<Key>]) = match tier.place() {
+            None => (&self.full, rare.map_or(&[], |rare| &rare.events)),
+            Some(place) => {
+                let limited = rare.and_then(|rare| rare.limited.as_deref());
+                (limited.map_or(&[], |limited| &limited[place]), &[])
+            }
         };
-        let lists = lists.into_iter().flat_map(|lists| WireForm::ALL.into_iter().zip(lists));
+        let lists = WireForm::ALL.into_iter().zip(first.iter().chain(second));
         lists.filter(|(_, keys)| !keys.is_empty()).map(|(form, keys)| (form, keys.as_slice()))
     }
 
@@ -94,25 +107,32 @@ impl Lists {
         let list = self.list_mut(tier, form);
         list.swap_remove(place.index());
         let moved = list.get(place.index()).copied();
-        self.limited.take_if(|tiers| tiers.iter().flatten().all(Vec::is_empty));
+        if let Some(rare) = self.rare.as_deref_mut() {
+            rare.limited.take_if(|tiers| tiers.iter().flatten().all(Vec::is_empty));
+        }
+        self.rare.take_if(|rare| rare.limited.is_none() && rare.events.iter().all(Vec::is_empty));
         moved
     }
 
     /// Whether someone has a rate.
     pub(super) fn has_rates(&self) -> bool {
-        self.limited.is_some()
+        self.rare.as_deref().is_some_and(|rare| rare.limited.is_some())
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.limited.is_none() && self.full.iter().all(Vec::is_empty)
+        self.rare.is_none() && self.full.iter().all(Vec::is_empty)
     }
 
     fn list_mut(&mut self, tier: Tier, form: WireForm) -> &mut Vec<Key> {
-        let lists = match tier.place() {
-            None => &mut self.full,
-            Some(place) => &mut self.limited.get_or_insert_default()[place],
-        };
-        &mut lists[form.index()]
+        let index = form.index();
+        match (tier.place(), index.checked_sub(WireForm::WEBSOCKET_COUNT)) {
+            (None, None) => &mut self.full[index],
+            (None, Some(index)) => &mut self.rare.get_or_insert_default().events[index],
+            (Some(place), _) => {
+                let limited = &mut self.rare.get_or_insert_default().limited;
+                &mut limited.get_or_insert_default()[place][index]
+            }
+        }
     }
 }
 
@@ -127,6 +147,8 @@ pub(super) struct TierState {
     due_ms: Option<u64>,
     /// The newest message that came while it waited.
     held: Option<Arc<Message>>,
+    /// The offset before the first message that came while it waited.
+    held_after: u64,
     /// The newest message that was sent.
     pub(super) sent_offset: u64,
     /// When it was sent, or since when the next ping is to tell it again.
@@ -139,9 +161,10 @@ impl TierStates {
         self.0.iter().any(TierState::holds)
     }
 
-    /// What a tier holds back, if anything.
-    pub(super) fn held(&self, tier: Tier) -> Option<&Arc<Message>> {
-        self.get(tier)?.held.as_ref()
+    /// What a tier holds back, if anything, and the offset after which it has sent nothing.
+    pub(super) fn held(&self, tier: Tier) -> Option<(&Arc<Message>, u64)> {
+        let state = self.get(tier)?;
+        Some((state.held.as_ref()?, state.held_after))
     }
 
     pub(super) fn get(&self, tier: Tier) -> Option<&TierState> {
@@ -152,6 +175,9 @@ impl TierStates {
     pub(super) fn admit(&mut self, tier: Tier, message: &Arc<Message>, now_ms: u64) -> bool {
         let Some(state) = tier.place().map(|place| &mut self.0[place]) else { return true };
         if state.due_ms.is_some() {
+            if state.held.is_none() {
+                state.held_after = message.offset() - 1;
+            }
             state.held = Some(message.clone());
             return false;
         }

@@ -26,6 +26,7 @@ impl<S: Socket> Shard<S> {
         self.close_silent(now);
         self.close_stalled(now);
         self.send_pings(now, call_interval_ms);
+        self.tell_places(now, call_interval_ms);
         self.tighten_marks(now);
         self.count_states(now, call_interval_ms);
         self.counters.ticked_ms.set(now.ms());
@@ -152,11 +153,15 @@ impl<S: Socket> Shard<S> {
             }
             // What is marked goes first, so that the heads tell what was sent.
             self.stage_pending(key, now);
+            self.update_places(key);
             let frames = self.ping(key, since_ms);
             self.send(key, frames, now);
             self.flush_outbox(key, now);
             self.pings.push(key, serial, now.ms());
-            self.pongs.push(key, serial, now.ms());
+            // Who reads events says nothing; the kernel tells when what is sent does not arrive.
+            if self.form(key).is_some_and(|form| !form.is_events()) {
+                self.pongs.push(key, serial, now.ms());
+            }
         }
     }
 
@@ -164,6 +169,9 @@ impl<S: Socket> Shard<S> {
     fn ping(&self, key: Key, since_ms: u64) -> Bytes {
         let Some(connection) = self.connections.get(key) else { return Bytes::new() };
         let plain = &self.ping_frames[connection.form.index()];
+        if connection.form == WireForm::Events {
+            return [plain.clone(), self.place_event(connection)].concat().into();
+        }
         let WireForm::Sdk(codec) = connection.form else { return plain.clone() };
         let heads = self.heads(connection, since_ms);
         if heads.is_empty() {

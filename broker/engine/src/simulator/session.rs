@@ -164,6 +164,7 @@ impl Session {
                 }
                 (_, WireForm::Raw) => self.hear_raw(frame, record),
                 (_, WireForm::Sdk(codec)) => self.hear_sdk(codec, frame, record),
+                (_, form) => panic!("no client has {form:?}"),
             }
         }
     }

@@ -272,6 +272,7 @@ impl World {
                 client.session = Some(session);
                 key
             }
+            form => panic!("no client has {form:?}"),
         };
         let number = self.record.summary.get("connections opened");
         self.record.summary.count("connections opened");

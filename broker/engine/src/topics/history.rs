@@ -24,8 +24,17 @@ pub struct HistoryPage {
 }
 
 impl TopicTable {
+    /// The life of a topic's sequence and the offset of its newest message. `None` if there is no
+    /// such topic.
+    #[must_use]
+    pub fn head(&self, name: &TopicName) -> Option<(Epoch, u64)> {
+        let topic = self.find(name)?;
+        let head = topic.lock().head();
+        Some((topic.epoch(), head))
+    }
+
     /// The newest messages of a topic or, with `after`, the oldest that follow this position: at
-    /// most `limit`, and no more bytes than a page may have. `None` if there is no such topic.
+    /// most `limit`, which may be 0, and no more bytes than a page may have. `None` if there is no such topic.
     ///
     /// Where the position cannot be recovered the page begins with the oldest that is kept.
     #[must_use]
@@ -57,7 +66,8 @@ impl TopicTable {
         let from = known.filter(|offset| *offset <= head).unwrap_or(0);
         let following = state.ring.after(from).take(limit).take_while(&mut fits);
         let messages: Vec<Arc<Message>> = following.cloned().collect();
-        let more = messages.last().is_some_and(|last| last.offset() < head);
+        let last = messages.last().map_or(from, |last| last.offset());
+        let more = state.ring.newest().is_some_and(|newest| last < newest.offset());
         Some(HistoryPage { epoch, head, recovered, more, messages })
     }
 }

@@ -3,9 +3,10 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use fanfare_protocol::{Codec, MessageHead, Payload, PayloadKind};
+use fanfare_protocol::{Codec, MessageHead, Payload, PayloadKind, Position, StreamEvent};
 
 use super::topic::Topic;
+use crate::event_frame::event_frame;
 use crate::sdk_frame::sdk_frame;
 use crate::time::Now;
 use crate::ws::{FrameBuilder, Opcode};
@@ -17,21 +18,43 @@ pub enum WireForm {
     Raw,
     /// The SDK protocol in this codec.
     Sdk(Codec),
+    /// Server-sent events of one topic: the bare payload as data, the place as id.
+    TopicEvents,
+    /// Server-sent events of several topics: the SDK protocol's JSON push as data.
+    Events,
 }
 
 impl WireForm {
     /// All forms; a form's place is its [`Self::index`].
-    pub(crate) const ALL: [Self; 3] =
-        [Self::Raw, Self::Sdk(Codec::Json), Self::Sdk(Codec::MsgPack)];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Raw,
+        Self::Sdk(Codec::Json),
+        Self::Sdk(Codec::MsgPack),
+        Self::TopicEvents,
+        Self::Events,
+    ];
+
+    /// How many of them, the first ones, go over a WebSocket.
+    pub(crate) const WEBSOCKET_COUNT: usize = 3;
 
     pub(crate) fn index(self) -> usize {
         match self {
             Self::Raw => 0,
             Self::Sdk(Codec::Json) => 1,
             Self::Sdk(Codec::MsgPack) => 2,
+            Self::TopicEvents => 3,
+            Self::Events => 4,
         }
     }
+
+    /// Whether it is server-sent events, on which a client says nothing.
+    pub(crate) fn is_events(self) -> bool {
+        matches!(self, Self::TopicEvents | Self::Events)
+    }
 }
+
+/// About what stands around a payload.
+const ENVELOPE_BYTES: usize = 64;
 
 /// A message with its place in its topic's sequence, shared by rings, mailboxes and outboxes.
 #[derive(Debug)]
@@ -44,6 +67,14 @@ pub struct Message {
     raw: Bytes,
     json: OnceLock<Bytes>,
     msgpack: OnceLock<Bytes>,
+    /// Apart, so that a message which nobody gets as an event is no larger for it.
+    events: OnceLock<Box<EventFrames>>,
+}
+
+#[derive(Debug, Default)]
+struct EventFrames {
+    of_topic: OnceLock<Bytes>,
+    of_several: OnceLock<Bytes>,
 }
 
 impl Message {
@@ -56,8 +87,8 @@ impl Message {
         };
         let (raw, payload_at) = frame.finish(opcode);
         let payload = Payload::from_checked(payload.kind(), raw.slice(payload_at..));
-        let (json, msgpack) = (OnceLock::new(), OnceLock::new());
-        Self { topic, offset, published, payload, raw, json, msgpack }
+        let (json, msgpack, events) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { topic, offset, published, payload, raw, json, msgpack, events }
     }
 
     /// The topic that it was published on.
@@ -97,16 +128,34 @@ impl Message {
             WireForm::Sdk(codec @ Codec::MsgPack) => {
                 self.msgpack.get_or_init(|| self.encode(codec))
             }
+            WireForm::TopicEvents => {
+                self.event_frames().of_topic.get_or_init(|| self.encode_topic_event())
+            }
+            WireForm::Events => self.event_frames().of_several.get_or_init(|| {
+                let event = StreamEvent::Push { head: self.head(), payload: &self.payload };
+                event_frame(event, ENVELOPE_BYTES + self.payload_len())
+            }),
         }
     }
 
-    fn encode(&self, codec: Codec) -> Bytes {
-        const ENVELOPE_BYTES: usize = 64;
-        let topic = self.topic.name().as_str();
-        let capacity = ENVELOPE_BYTES + topic.len() + self.payload_len();
+    fn event_frames(&self) -> &EventFrames {
+        self.events.get_or_init(Box::default)
+    }
+
+    fn head(&self) -> MessageHead<'_> {
         // On one node offsets are dense, so the message before is always `offset - 1`.
-        let head = MessageHead { topic, offset: self.offset, prev: None };
-        sdk_frame(codec, capacity, |out| head.encode(codec, &self.payload, out))
+        MessageHead { topic: self.topic.name().as_str(), offset: self.offset, prev: None }
+    }
+
+    fn encode(&self, codec: Codec) -> Bytes {
+        let capacity = ENVELOPE_BYTES + self.topic.name().as_str().len() + self.payload_len();
+        sdk_frame(codec, capacity, |out| self.head().encode(codec, &self.payload, out))
+    }
+
+    fn encode_topic_event(&self) -> Bytes {
+        let id = Position { epoch: self.topic.epoch().to_string(), offset: self.offset };
+        let event = StreamEvent::Message { id: &id, payload: &self.payload };
+        event_frame(event, ENVELOPE_BYTES + self.payload_len())
     }
 }
 
@@ -136,6 +185,11 @@ mod tests {
             Payload::binary(vec![0, 255]),
         ] {
             let message = message(&payload);
+            for form in [WireForm::TopicEvents, WireForm::Events] {
+                let frame = message.frame(form);
+                assert!(frame.ends_with(b"\n\n"), "{frame:?}");
+                assert_eq!(message.frame(form).as_ptr(), frame.as_ptr());
+            }
             for codec in Codec::ALL {
                 let frame = message.frame(WireForm::Sdk(codec));
                 let push = MessagePush {

@@ -14,6 +14,7 @@ mod presence;
 mod ring;
 mod table;
 mod topic;
+mod waiting;
 
 pub use epoch::Epoch;
 pub use history::HistoryPage;
@@ -28,3 +29,4 @@ pub(crate) use interest::{Join, JoinError};
 pub(crate) use patterns::PatternTree;
 pub(crate) use presence::{MemberName, PresenceUpdate, member};
 pub(crate) use topic::CatchUp;
+pub(crate) use waiting::Awaited;

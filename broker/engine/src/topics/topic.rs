@@ -40,6 +40,9 @@ pub(super) struct TopicState {
     pub(super) keys: Option<Box<RecentKeys>>,
     /// `None` where the namespace has no presence, or nobody is there.
     pub(super) presence: Option<Box<Presence>>,
+    /// Until when the topic stays for requests that waited for its messages and are about to come
+    /// back, in milliseconds; 0 if there are none.
+    pub(super) lingers_until_ms: u64,
     /// Out of the table: whoever still holds it must look the name up again.
     pub(super) retired: bool,
 }
@@ -52,11 +55,13 @@ pub(super) struct ShardInterest {
     /// Whether a pattern that the shard subscribes to matches. Unlike subscribers by name it does
     /// not hold the topic in the table.
     pub(super) by_pattern: bool,
+    /// Requests that wait for the topic's next message. They hold it in the table.
+    pub(super) waiting: u32,
 }
 
 impl ShardInterest {
     pub(super) fn is_some(self) -> bool {
-        self.by_name > 0 || self.by_pattern
+        self.by_name > 0 || self.by_pattern || self.waiting > 0
     }
 }
 
@@ -99,6 +104,7 @@ impl Topic {
             interest,
             keys: None,
             presence: None,
+            lingers_until_ms: 0,
             retired: false,
         };
         Self { id, name, epoch, options, counted, state: Mutex::new(state) }
@@ -220,9 +226,11 @@ impl TopicState {
     }
 
     /// Messages that are kept over the namespace's number and bytes: the newest, where the
-    /// namespace keeps it, and while someone subscribes, who may be slow and owed it.
+    /// namespace keeps it, and while someone subscribes, who may be slow and owed it, or waits for
+    /// it.
     fn fewest_kept(&self, options: &NamespaceOptions) -> usize {
-        usize::from(options.latest || self.interest.iter().any(|shard| shard.is_some()))
+        let is_wanted = self.interest.iter().any(|shard| shard.is_some());
+        usize::from(options.latest || is_wanted || self.lingers_until_ms > 0)
     }
 
     /// Drops what has grown too old; the bytes that were freed.
@@ -235,6 +243,10 @@ impl TopicState {
         // A pattern does not hold a topic in the table for good.
         let fewest = usize::from(options.latest || self.subscriber_count() > 0);
         let mut freed = self.ring.expire(options, fewest, now);
+        if self.lingers_until_ms > 0 && self.lingers_until_ms <= now.ms() {
+            self.lingers_until_ms = 0;
+            freed += self.trim(options);
+        }
         if let Some(keys) = self.keys.as_deref_mut() {
             freed += keys.expire(limits, now);
             self.keys.take_if(|keys| keys.is_empty());
@@ -247,6 +259,7 @@ impl TopicState {
     pub(super) fn is_idle(&self) -> bool {
         self.ring.is_empty()
             && self.keys.is_none()
-            && self.interest.iter().all(|shard| shard.by_name == 0)
+            && self.lingers_until_ms == 0
+            && self.interest.iter().all(|shard| shard.by_name == 0 && shard.waiting == 0)
     }
 }

@@ -79,7 +79,18 @@ fn names_follow_the_conventions_of_prometheus() {
 
 #[test]
 fn help_texts_are_sentences_and_labels_are_bounded() {
-    const BOUNDED: [&str; 6] = ["code", "namespace", "reason", "shard", "state", "version"];
+    const BOUNDED: [&str; 10] = [
+        "code",
+        "direction",
+        "namespace",
+        "part",
+        "reason",
+        "shard",
+        "state",
+        "status",
+        "transport",
+        "version",
+    ];
     for Metric { name, help, labels, .. } in list::all() {
         assert!(help.len() > 5 && help.ends_with('.'), "{name}: {help:?}");
         assert!(!help.contains('|') && !help.contains('\n'), "{name}: it goes into a table");

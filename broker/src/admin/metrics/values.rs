@@ -11,6 +11,7 @@ use fanfare_engine::{
 use super::Metrics;
 use super::process::Process;
 use crate::clock;
+use crate::http::{self, Total, Transport};
 
 /// Values of labels, and the number that they have.
 pub(super) type Series = Vec<(Vec<String>, f64)>;
@@ -70,6 +71,15 @@ impl<'a> Scrape<'a> {
         !*self.metrics.stopping.borrow()
     }
 
+    /// Connections that speak HTTP now.
+    pub(super) fn http_connections(&self) -> u64 {
+        self.metrics.http_counters.iter().map(|counters| counters.connections.get()).sum()
+    }
+
+    fn transports(&self) -> Vec<(Transport, Total)> {
+        http::totals(&self.metrics.http_counters)
+    }
+
     /// How long ago a shard last looked at its timers, in seconds.
     pub(super) fn tick_age_seconds(&self, shard: usize) -> f64 {
         self.now_ms.saturating_sub(self.shard(shard).ticked_ms.get()) as f64 / 1e3
@@ -111,6 +121,33 @@ pub(super) fn namespaces(
     let named = scrape.topics().namespaces().into_iter().enumerate();
     let named = named.map(|(place, name)| one(&name, count(place)));
     named.chain([one("other", count(NAMESPACES_COUNTED))]).collect()
+}
+
+/// Requests by transport and status.
+pub(super) fn requests(scrape: &Scrape<'_>) -> Series {
+    let mut series = Series::new();
+    for (transport, total) in scrape.transports() {
+        let labels = |status| vec![transport.name().to_owned(), status];
+        series.extend(total.requests.into_iter().map(|(status, n)| (labels(status), n as f64)));
+    }
+    series
+}
+
+/// Bytes by transport, direction and what they are.
+pub(super) fn transport_bytes(scrape: &Scrape<'_>) -> Series {
+    let mut series = Series::new();
+    for (transport, total) in scrape.transports() {
+        for (direction, parts) in [("in", total.bytes_in), ("out", total.bytes_out)] {
+            let labels = |part| [transport.name(), direction, part].map(str::to_owned).to_vec();
+            series.extend(parts.named().map(|(part, n)| (labels(part), n as f64)));
+        }
+    }
+    series
+}
+
+pub(super) fn transport_messages(scrape: &Scrape<'_>) -> Series {
+    let totals = scrape.transports().into_iter();
+    totals.map(|(transport, total)| one(transport.name(), total.messages)).collect()
 }
 
 pub(super) fn build_info(_: &Scrape<'_>) -> Series {

@@ -30,6 +30,15 @@ impl Publish {
         Self { topic: topic.into(), key: None, payload }
     }
 
+    /// Reads one line of a batch that is published over HTTP: the fields as JSON, by the rules of
+    /// the command.
+    ///
+    /// # Errors
+    /// `bad_request`, telling what is allowed.
+    pub fn from_json(line: &[u8]) -> Result<Self, ErrorReply> {
+        crate::client_frame::decode_publish(line)
+    }
+
     /// Checks the key, not the topic.
     ///
     /// # Errors

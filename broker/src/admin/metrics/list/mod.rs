@@ -1,6 +1,7 @@
 //! The list of all metrics of the broker: the exposition and `broker/docs/METRICS.md` follow from
 //! it. To add one, add an entry; the tests of `reference` say what its name must be like.
 
+mod http;
 mod node;
 mod pressure;
 mod traffic;
@@ -8,6 +9,7 @@ mod traffic;
 use fanfare_engine::{Histogram, ShardCounters, SharedCounter};
 
 use super::values::{Scrape, Series};
+use http::HTTP;
 use node::{HEALTH, PROCESS, SHARDS};
 use pressure::{BUDGETS, SLOWNESS};
 use traffic::{CONNECTIONS, SPEED, TRAFFIC};
@@ -56,6 +58,7 @@ pub(super) const SECTIONS: &[Section] = &[
     Section { question: "Is it well?", metrics: HEALTH },
     Section { question: "Who is connected, and how do connections end?", metrics: CONNECTIONS },
     Section { question: "How much is published and delivered?", metrics: TRAFFIC },
+    Section { question: "What goes over HTTP?", metrics: HTTP },
     Section { question: "How fast is a message from publish to socket?", metrics: SPEED },
     Section { question: "Who is slow, and what became of their messages?", metrics: SLOWNESS },
     Section { question: "How full is what has a limit?", metrics: BUDGETS },
