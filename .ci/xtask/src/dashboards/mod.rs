@@ -68,7 +68,7 @@ fn with_prometheus(
     run_command(cargo(context).args(["build", "--locked"]).args(packages))?;
     let load = UnderLoad::start(context)?;
     let prometheus = Prometheus::start(context, &load.targets())?;
-    queries::wait_for_data(&prometheus)?;
+    queries::wait_for_data(&prometheus).with_context(|| load.said())?;
     for Dashboard { name, json } in dashboards {
         queries::check(&prometheus, name, json, checks);
     }

@@ -21,6 +21,8 @@ const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longer than all checks take. What is left is ended with them.
 const LOAD_SECONDS: &str = "600s";
 
+const SLOW_LOG: &str = "slow.log";
+
 const CONFIG: &str = "[namespaces.load]\nhistory_messages = 20\n";
 
 /// Programs that end when this is dropped.
@@ -71,12 +73,17 @@ impl UnderLoad {
         self.loadgen = address(&said, "metrics on http://")?;
         self.programs.push(fanout);
         let mut slow = program(context, &loadgen);
-        slow.args(["slow", "--connections", "20", "--slow", "5", "--topics", "5", "--slow-only"]);
-        slow.args(["--topic-prefix", "slow.", "--size", "4KiB", "--rate", "200"]);
-        slow.args(["--duration", LOAD_SECONDS, "--warmup", "0s", "--url", &url]);
-        slow.stdout(Stdio::null()).stderr(Stdio::null());
+        slow.args(["slow", "--slow-only", "--connections", "5", "--topics", "5"]);
+        slow.args(["--topic-prefix", "slow.", "--size", "4KiB", "--rate", "100"]);
+        slow.args(["--duration", LOAD_SECONDS, "--url", &url]);
+        slow.stdout(Stdio::null()).stderr(fs::File::create(self.folder.join(SLOW_LOG))?);
         self.programs.push(Ended(slow.spawn().context("loadgen does not start")?));
         Ok(())
+    }
+
+    /// What the load that is not read has said, for the case that it does not work.
+    pub(super) fn said(&self) -> String {
+        fs::read_to_string(self.folder.join(SLOW_LOG)).unwrap_or_default()
     }
 
     /// Where Prometheus finds what: the name of a file of targets, and the address in it.
