@@ -1,6 +1,8 @@
 //! Grafana's dashboards, made from the short files in `dashboards/boards`: places, ids, variables
 //! and looks are the same everywhere, so that a panel there is its title, its unit and its queries.
 
+mod looks;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::stage::Context;
+use looks::{looks, thresholds};
 
 /// Where the short files are.
 const SOURCES: &str = "dashboards/boards";
@@ -27,6 +30,14 @@ const SELECTIONS: [(&str, &str); 2] = [
     ("BROKER", r#"job=~"$job",instance=~"$instance""#),
     ("LOADGEN", r#"job=~"$loadgen_job",instance=~"$loadgen""#),
 ];
+
+/// Where variables have their values from.
+const JOBS: &str = "label_values(fanfare_build_info, job)";
+const INSTANCES: &str = r#"label_values(fanfare_build_info{job=~"$job"}, instance)"#;
+const SHARDS: &str =
+    r#"label_values(fanfare_shard_busy_ratio{job=~"$job",instance=~"$instance"}, shard)"#;
+const GENERATOR_JOBS: &str = "label_values(loadgen_connections, job)";
+const GENERATORS: &str = r#"label_values(loadgen_connections{job=~"$loadgen_job"}, instance)"#;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -130,8 +141,9 @@ fn dashboard(board: &Board) -> Value {
         "graphTooltip": 1,
         "id": null,
         "links": [{
-            "asDropdown": false, "includeVars": true, "keepTime": true, "tags": ["fanfare"],
-            "targetBlank": false, "title": "Fanfare", "type": "dashboards", "url": "",
+            "asDropdown": false, "icon": "external link", "includeVars": true, "keepTime": true,
+            "tags": ["fanfare"], "targetBlank": false, "title": "Fanfare", "tooltip": "",
+            "type": "dashboards", "url": "",
         }],
         "panels": Layout::default().rows(&board.rows),
         "refresh": "10s",
@@ -155,26 +167,13 @@ fn templating(asked: &[Variables]) -> Vec<Value> {
     })];
     for one in asked {
         list.extend(match one {
-            Variables::Broker => vec![
-                from_labels("job", "Job", "label_values(fanfare_build_info, job)"),
-                from_labels(
-                    "instance",
-                    "Node",
-                    r#"label_values(fanfare_build_info{job=~"$job"}, instance)"#,
-                ),
-            ],
-            Variables::Shard => vec![from_labels(
-                "shard",
-                "Shard",
-                r#"label_values(fanfare_shard_busy_ratio{job=~"$job",instance=~"$instance"}, shard)"#,
-            )],
+            Variables::Broker => {
+                vec![from_labels("job", "Job", JOBS), from_labels("instance", "Node", INSTANCES)]
+            }
+            Variables::Shard => vec![from_labels("shard", "Shard", SHARDS)],
             Variables::Loadgen => vec![
-                from_labels("loadgen_job", "Generator's job", "label_values(loadgen_connections, job)"),
-                from_labels(
-                    "loadgen",
-                    "Generator",
-                    r#"label_values(loadgen_connections{job=~"$loadgen_job"}, instance)"#,
-                ),
+                from_labels("loadgen_job", "Generator's job", GENERATOR_JOBS),
+                from_labels("loadgen", "Generator", GENERATORS),
             ],
             Variables::Quantile => vec![quantile()],
         });
@@ -186,7 +185,7 @@ fn templating(asked: &[Variables]) -> Vec<Value> {
 fn from_labels(name: &str, label: &str, query: &str) -> Value {
     json!({
         "current": { "selected": true, "text": ["All"], "value": ["$__all"] },
-        "datasource": datasource(), "definition": query, "hide": 0, "includeAll": true,
+        "datasource": datasource(), "hide": 0, "includeAll": true,
         "label": label, "multi": true, "name": name, "options": [],
         "query": { "query": query, "refId": name, "qryType": 1 },
         "refresh": 2, "regex": "", "sort": 1, "type": "query",
@@ -247,18 +246,18 @@ impl Layout {
         let targets: Vec<Value> =
             queries.map(|(query, id)| target(panel.kind, query, id)).collect();
         let (kind, custom, options) = looks(panel);
+        let color = if panel.kind == Kind::Stat { "thresholds" } else { "palette-classic" };
+        let mut defaults = json!({
+            "color": { "mode": color }, "custom": custom, "min": 0, "unit": panel.unit,
+            "thresholds": { "mode": "absolute", "steps": thresholds(panel) },
+        });
+        if let Some(max) = panel.max {
+            defaults["max"] = max.into();
+        }
         json!({
             "datasource": datasource(), "description": panel.description, "gridPos": place,
             "id": self.id, "targets": targets, "title": panel.title, "type": kind,
-            "fieldConfig": {
-                "defaults": {
-                    "color": { "mode": if panel.kind == Kind::Stat { "thresholds" } else { "palette-classic" } },
-                    "custom": custom, "max": panel.max, "min": 0, "unit": panel.unit,
-                    "thresholds": { "mode": "absolute", "steps": thresholds(panel) },
-                },
-                "overrides": [],
-            },
-            "options": options,
+            "fieldConfig": { "defaults": defaults, "overrides": [] }, "options": options,
         })
     }
 
@@ -289,49 +288,4 @@ fn target(kind: Kind, query: &Query, id: char) -> Value {
         "instant": kind == Kind::Stat, "legendFormat": query.legend,
         "range": kind != Kind::Stat, "refId": id.to_string(),
     })
-}
-
-/// The type of a panel, and what is set for all of that type.
-fn looks(panel: &Panel) -> (&'static str, Value, Value) {
-    match panel.kind {
-        Kind::Stat => (
-            "stat",
-            json!({}),
-            json!({
-                "colorMode": "value", "graphMode": "area", "justifyMode": "auto",
-                "reduceOptions": { "calcs": ["lastNotNull"], "fields": "", "values": false },
-                "textMode": if panel.queries.iter().any(|q| q.legend.contains("{{")) { "value_and_name" } else { "value" },
-            }),
-        ),
-        Kind::Timeseries => (
-            "timeseries",
-            json!({
-                "drawStyle": "line", "fillOpacity": if panel.stack { 40 } else { 8 },
-                "lineWidth": 1, "showPoints": "never", "spanNulls": false,
-                "stacking": { "group": "A", "mode": if panel.stack { "normal" } else { "none" } },
-                "thresholdsStyle": { "mode": if panel.bad.is_some() { "dashed" } else { "off" } },
-            }),
-            json!({
-                "legend": { "calcs": ["lastNotNull"], "displayMode": "list", "placement": "bottom", "showLegend": true },
-                "tooltip": { "mode": "multi", "sort": "desc" },
-            }),
-        ),
-        Kind::Heatmap => (
-            "heatmap",
-            json!({}),
-            json!({
-                "calculate": false, "cellGap": 1, "color": { "mode": "scheme", "scheme": "Blues", "steps": 64 },
-                "legend": { "show": true }, "tooltip": { "mode": "single", "yHistogram": true },
-                "yAxis": { "unit": panel.unit },
-            }),
-        ),
-    }
-}
-
-fn thresholds(panel: &Panel) -> Vec<Value> {
-    let step = |color: &str, value: Option<f64>| json!({ "color": color, "value": value });
-    let mut steps = vec![step("green", None)];
-    steps.extend(panel.warn.map(|value| step("orange", Some(value))));
-    steps.extend(panel.bad.map(|value| step("red", Some(value))));
-    steps
 }
