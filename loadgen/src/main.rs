@@ -16,6 +16,7 @@ mod handshake;
 mod idle;
 mod latency;
 mod memory;
+mod metrics;
 mod opening;
 mod openings;
 mod plan;

@@ -16,6 +16,7 @@ use crate::feed::{Feed, write_payload};
 use crate::frame::{self, Sender};
 use crate::handshake::UpgradeRequest;
 use crate::latency::Latencies;
+use crate::metrics;
 use crate::opening::ConnectError;
 use crate::plan::{Peer, Plan};
 use crate::replies::Replies;
@@ -260,6 +261,9 @@ impl Publisher {
             window.published(topic, sequence);
         }
         self.lag.record(now_ns - intended_ns);
+        if let Some(live) = metrics::live() {
+            live.published(now_ns - intended_ns);
+        }
         Ok(())
     }
 

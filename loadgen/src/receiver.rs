@@ -159,6 +159,7 @@ impl Receiver<Record> {
             }
             let received = self.sink.received();
             if received != counters.received.load(Ordering::Relaxed) {
+                self.sink.tell_live();
                 counters.last_ns.store(now_ns(), Ordering::Relaxed);
                 counters.received.store(received, Ordering::Release);
             }

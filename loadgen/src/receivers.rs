@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::connect::ConnectReport;
+use crate::metrics;
 use crate::plan::{Plan, Share};
 use crate::receiver::{Counters, Receiver};
 use crate::record::{Record, Totals};
@@ -42,6 +43,9 @@ impl ReceiverThread {
     fn start(plan: &Plan, share: Share, window: Option<Arc<Window>>) -> Self {
         let counters = Arc::new(Counters::default());
         let (sender, connected) = mpsc::channel();
+        if let Some(live) = metrics::live() {
+            live.watch(&counters);
+        }
         let (plan, shared) = (plan.clone(), Arc::clone(&counters));
         let thread = std::thread::spawn(move || {
             let (receiver, report) = Receiver::open(&plan, share, &shared.opened, window)?;
@@ -158,10 +162,14 @@ impl Receivers {
     pub(crate) fn finish(self, published: &[Vec<u32>]) -> Result<Totals> {
         let mut total = Totals::default();
         for part in self.0 {
-            total.add(&match part {
+            let totals = match part {
                 Part::Thread(thread) => thread.finish(published)?,
                 Part::Process(worker) => worker.finish(published)?,
-            });
+            };
+            if let Some(live) = metrics::live() {
+                live.finished(&totals);
+            }
+            total.add(&totals);
         }
         Ok(total)
     }

@@ -12,6 +12,7 @@ use fanfare_protocol::{Codec, Event, Gap, ServerFrame};
 use serde::{Deserialize, Serialize};
 
 use crate::latency::Latencies;
+use crate::metrics::Batch;
 use crate::plan::{Plan, Shape, Share};
 use crate::receiver::Sink;
 use crate::stamp::{SEQUENCE_MAX, Stamp};
@@ -44,6 +45,8 @@ pub(crate) struct Record {
     measuring: bool,
     received: u64,
     totals: Totals,
+    /// Latencies for whoever looks on, measuring or not.
+    live: Option<Box<Batch>>,
 }
 
 /// The figures of one receiver, or of several added up.
@@ -121,6 +124,7 @@ impl Record {
             measuring: false,
             received: 0,
             totals: Totals::default(),
+            live: Batch::if_live(),
         }
     }
 
@@ -134,6 +138,13 @@ impl Record {
     /// Starts or stops counting latencies, messages, bytes and reads.
     pub(crate) fn set_measuring(&mut self, measuring: bool) {
         self.measuring = measuring;
+    }
+
+    /// Tells whoever looks on what has come.
+    pub(crate) fn tell_live(&mut self) {
+        if let Some(live) = &mut self.live {
+            live.tell();
+        }
     }
 
     /// Notes that a connection begins anew: whatever comes first is in order.
@@ -320,6 +331,9 @@ impl Sink for Record {
             return None;
         }
         self.received += 1;
+        if let Some(live) = &mut self.live {
+            live.record(now_ns.saturating_sub(stamp.intended_ns));
+        }
         if self.measuring {
             self.totals.messages += 1;
             let response_ns = now_ns.saturating_sub(stamp.intended_ns);

@@ -15,6 +15,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::connect::ConnectReport;
+use crate::metrics;
 use crate::plan::{Plan, Share};
 use crate::receiver::Counters;
 use crate::receivers::Receivers;
@@ -71,6 +72,9 @@ impl Worker {
             .spawn()
             .context("a worker process cannot be started")?;
         let counters = Arc::new(Counters::default());
+        if let Some(live) = metrics::live() {
+            live.watch(&counters);
+        }
         let stdout = child.stdout.take().context("a worker has no standard output")?;
         let news = watch(stdout, Arc::clone(&counters));
         let orders = child.stdin.take();

@@ -3,6 +3,8 @@
 mod autobahn;
 mod checks;
 mod command;
+mod dashboards;
+mod debian;
 mod dependencies;
 mod fuzz;
 mod page;
@@ -21,13 +23,15 @@ Project tasks of Fanfare.
   cargo xtask fuzz [SECONDS]        run each fuzz target for so long (default 60)
   cargo xtask models [FACTOR]       search the models of what threads share, so many times as long
                                     as `test` does (default 100)
+  cargo xtask dashboards            write Grafana's dashboards anew from dashboards/boards
   cargo xtask autobahn              the Autobahn suite against a release build; an error if it
                                     cannot be had
   cargo xtask screenshot            renew the picture of the live page in broker/docs
 
 Stages of `test`, in their order: format, clippy, dependencies, fuzz, autobahn, doc-tests, models,
-page, tests. The stage `page` needs Node.js and Chromium, and installs what it may.
-With CI=true in the environment the Autobahn suite and the page in Chromium must run.
+page, dashboards, tests. The stage `page` needs Node.js and Chromium, `dashboards` Prometheus; each
+installs what it may. With CI=true in the environment the Autobahn suite, the page in Chromium and
+the dashboards must run.
 The last line of `test` is `tests: N passed, M failed`; a failed stage other than tests counts as
 one failure.";
 
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
             autobahn::run(&context).map(|_| true)
         }
         ["screenshot"] => page::screenshot(&context).map(|()| true),
+        ["dashboards"] => dashboards::write(&context).map(|()| true),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(true)

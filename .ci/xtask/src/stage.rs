@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 use crate::suite::{self, Counts};
-use crate::{autobahn, checks, dependencies, fuzz, page};
+use crate::{autobahn, checks, dashboards, dependencies, fuzz, page};
 
 /// How long each fuzz target runs within `test`.
 const FUZZ_SECONDS: u32 = 10;
@@ -22,6 +22,7 @@ pub(crate) enum Stage {
     DocTests,
     Models,
     Page,
+    Dashboards,
     Tests,
 }
 
@@ -58,7 +59,7 @@ impl Context {
 
 impl Stage {
     /// Every stage, the quick ones first and the tests last.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Format,
         Self::Clippy,
         Self::Dependencies,
@@ -67,6 +68,7 @@ impl Stage {
         Self::DocTests,
         Self::Models,
         Self::Page,
+        Self::Dashboards,
         Self::Tests,
     ];
 
@@ -88,6 +90,7 @@ impl Stage {
             Self::DocTests => "doc-tests",
             Self::Models => "models",
             Self::Page => "page",
+            Self::Dashboards => "dashboards",
             Self::Tests => "tests",
         }
     }
@@ -102,6 +105,7 @@ impl Stage {
             Self::DocTests => suite::run(context, &["--doc"])?,
             Self::Models => suite::run_models(context, 1)?,
             Self::Page => return page::test(context),
+            Self::Dashboards => return dashboards::test(context),
             Self::Tests => suite::run(context, &["--lib", "--bins", "--tests"])?,
         }
         Ok(Outcome::Passed)

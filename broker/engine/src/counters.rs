@@ -5,8 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use fanfare_protocol::CloseCode;
 
 use crate::histogram::Histogram;
+use crate::shard::ConnectionState;
 use crate::sync::SingleWriter;
 use crate::topics::{FrameParts, WireForm};
+
+/// Namespaces that are counted each on its own; topics of further ones count as others.
+pub const NAMESPACES_COUNTED: usize = 32;
 
 /// A number that one thread writes and any thread reads.
 #[derive(Debug, Default)]
@@ -88,6 +92,17 @@ impl FormCounters {
     }
 }
 
+/// What was published on the topics of one namespace.
+#[derive(Debug, Default)]
+pub struct NamespaceCounters {
+    /// Messages.
+    pub messages_in: SharedCounter,
+    /// Their payloads in bytes.
+    pub message_in_bytes: SharedCounter,
+    /// Their subscribers by name at that moment, added up.
+    pub fanout: SharedCounter,
+}
+
 /// The counters and gauges of one shard, or of one other thread that publishes.
 #[derive(Debug)]
 pub struct ShardCounters {
@@ -98,6 +113,20 @@ pub struct ShardCounters {
     /// Connections that ended, by close code in the order of [`CloseCode::ALL`]; the last one is
     /// for codes of the peer's own and for connections lost without a close frame.
     closes: Box<[SharedCounter]>,
+    /// Connections by state in the order of [`ConnectionState::ALL`], as last counted.
+    pub states: [SharedCounter; ConnectionState::ALL.len()],
+    /// Connections that are owed something from the rings, as last counted.
+    pub connections_behind: SharedCounter,
+    /// Connections that were accepted, whatever became of them.
+    pub accepted: SharedCounter,
+    /// Connections that the system refused to hand over, as where descriptors run out.
+    pub accept_errors: SharedCounter,
+    /// Connections whose client left before it had sent a whole request.
+    pub handshakes_abandoned: SharedCounter,
+    /// Connections whose client sent no whole request in time.
+    pub handshakes_timed_out: SharedCounter,
+    /// WebSocket handshakes that were answered with an error.
+    pub handshakes_refused: SharedCounter,
     /// Subscriptions held now.
     pub subscriptions: SharedCounter,
     /// Messages published through this shard.
@@ -124,6 +153,8 @@ pub struct ShardCounters {
     pub messages_recovered: SharedCounter,
     /// Messages that subscriptions of mode `latest` were spared, because newer ones came.
     pub messages_merged: SharedCounter,
+    /// Messages that subscriptions with a rate were spared, because newer ones came.
+    pub messages_thinned: SharedCounter,
     /// Requests that wait for a message now (long polling).
     pub waiting_requests: SharedCounter,
     /// Presence events that were left out for connections that did not keep up.
@@ -134,6 +165,13 @@ pub struct ShardCounters {
     pub gap_messages: SharedCounter,
     /// Commands that were answered with an error.
     pub command_errors: SharedCounter,
+    /// How often the outboxes' marks are halved now, because the node is over its budget.
+    pub outbox_pressure: SharedCounter,
+    /// When the shard last looked at its timers, in milliseconds of the engine's clock.
+    pub ticked_ms: SharedCounter,
+    /// Messages published by namespace: first those with options of their own, in the order of
+    /// [`crate::TopicTable::namespaces`]; the last one is for all other topics.
+    pub namespaces: [NamespaceCounters; NAMESPACES_COUNTED + 1],
     /// Nanoseconds that the shard's loop worked rather than waited.
     pub busy_ns: SharedCounter,
     /// The part of the last second that it worked, in millionths.
@@ -152,6 +190,13 @@ impl Default for ShardCounters {
             connections: zero(),
             connections_opened: zero(),
             closes,
+            states: Default::default(),
+            connections_behind: zero(),
+            accepted: zero(),
+            accept_errors: zero(),
+            handshakes_abandoned: zero(),
+            handshakes_timed_out: zero(),
+            handshakes_refused: zero(),
             subscriptions: zero(),
             messages_in: zero(),
             message_in_bytes: zero(),
@@ -165,11 +210,15 @@ impl Default for ShardCounters {
             subscriptions_behind: zero(),
             messages_recovered: zero(),
             messages_merged: zero(),
+            messages_thinned: zero(),
             waiting_requests: zero(),
             notices_dropped: zero(),
             gaps: zero(),
             gap_messages: zero(),
             command_errors: zero(),
+            outbox_pressure: zero(),
+            ticked_ms: zero(),
+            namespaces: std::array::from_fn(|_| NamespaceCounters::default()),
             busy_ns: zero(),
             busy_ratio_millionths: zero(),
             fanout: Histogram::new(Histogram::FANOUT),

@@ -88,6 +88,13 @@ impl Namespaces {
         self.named.iter().map(|(name, options)| (&**name, &**options))
     }
 
+    /// The namespace of the topic `name`, if it has options of its own.
+    #[must_use]
+    pub(crate) fn name_of<'a>(&self, name: &'a str) -> Option<&'a str> {
+        let first = name.split('.').next()?;
+        self.named.contains_key(first).then_some(first)
+    }
+
     /// The options of the topic or pattern `name`.
     #[must_use]
     pub fn of(&self, name: &str) -> &Arc<NamespaceOptions> {
@@ -107,8 +114,10 @@ mod tests {
         namespaces.default_mut().history_messages = 7;
         assert!(namespaces.of("stocks.nyse.A").latest);
         assert!(namespaces.of("stocks").latest);
+        assert_eq!(namespaces.name_of("stocks.nyse.A"), Some("stocks"));
         for other in ["stocksy.A", "news.stocks", "*.stocks", ">"] {
             assert_eq!(namespaces.of(other).history_messages, 7, "{other}");
+            assert_eq!(namespaces.name_of(other), None);
         }
     }
 }

@@ -4,12 +4,12 @@
 mod connections;
 mod metrics;
 mod reload;
-mod transports;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::SystemTime;
 
 use axum::Router;
 use axum::extract::State;
@@ -57,7 +57,12 @@ pub(crate) fn spawn(
     let addr = listener.local_addr()?;
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let metrics = Metrics::new(node.topics, node.meter).map_err(io::Error::other)?;
+    let metrics = Metrics {
+        topics: node.topics,
+        meter: node.meter,
+        stopping: stopping.clone(),
+        started: SystemTime::now(),
+    };
     let admin = Admin {
         metrics: Arc::new(metrics),
         questions: node.questions.into(),

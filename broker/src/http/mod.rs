@@ -128,6 +128,7 @@ fn begin(request: &Request<()>, peer: IpAddr, context: &HttpContext, now: Now) -
     let is_allowed = origin::is_allowed(request, &context.allowed_origins.get());
     let origin = request.headers().get(ORIGIN).filter(|_| is_on_topics && is_allowed).cloned();
     let asked = Asked { origin, is_on_topics, wants_upgrade };
+    let is_handshake = wants_upgrade || matches!(route, Route::Sdk);
     let begun = match route {
         Route::Page(asset) => read_only(request.method(), || asset.response()),
         Route::Meter => read_only(request.method(), || context.meter.reply()),
@@ -155,6 +156,9 @@ fn begin(request: &Request<()>, peer: IpAddr, context: &HttpContext, now: Now) -
         Route::Topic(topic) => topics::begin(request, Some(topic), &asked, context, now),
         Route::Topics => topics::begin(request, None, &asked, context, now),
     };
+    if is_handshake && matches!(begun, Begun::Answer(_)) {
+        context.shard_counters.handshakes_refused.add(1);
+    }
     (asked, begun)
 }
 

@@ -8,6 +8,7 @@ mod recovery;
 mod shared;
 mod values;
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -18,8 +19,8 @@ pub(crate) use recovery::{ResumeArgs, SlowArgs, StallArgs, StormArgs, WhenClosed
 pub(crate) use shared::{AudienceArgs, GeneratorArgs, PayloadArgs, ServerArgs, TopicArgs};
 
 use crate::{
-    changes, compare as comparison, fanout, floor, idle, replay, report_page, resume, slow, storm,
-    worker,
+    changes, compare as comparison, fanout, floor, idle, metrics, replay, report_page, resume,
+    slow, storm, worker,
 };
 
 /// The run measured, but messages were lost, doubled or reordered, or connections were closed.
@@ -37,6 +38,9 @@ server closed connections; 2 the run could not be made (wrong usage, no server).
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Tell Prometheus what goes on at http://ADDR/metrics while it runs
+    #[arg(long, global = true, value_name = "ADDR", help_heading = "Generator")]
+    metrics: Option<SocketAddr>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -79,7 +83,12 @@ enum Command {
 /// Reads the command line and does what it says.
 #[must_use]
 pub(crate) fn run() -> ExitCode {
-    let flawless = match Cli::parse().command {
+    let Cli { command, metrics: addr } = Cli::parse();
+    if let Some(Err(error)) = addr.map(metrics::serve) {
+        eprintln!("loadgen: metrics cannot be served: {error}");
+        return ExitCode::from(EXIT_NOT_RUN);
+    }
+    let flawless = match command {
         Command::Fanout(args) => fanout::run(&args),
         Command::Idle(args) => idle::run(&args),
         Command::Replay(args) => replay::run(&args),

@@ -34,7 +34,7 @@ impl<S: Socket> Shard<S> {
 
     /// How often the marks are halved.
     pub(crate) fn halvings(&self) -> u32 {
-        self.marks.halvings()
+        self.marks.pressure()
     }
 
     fn connections(&self) -> impl Iterator<Item = &Connection<S>> {

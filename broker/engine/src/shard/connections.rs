@@ -81,6 +81,16 @@ impl<S> Connections<S> {
         self.get(key).is_some()
     }
 
+    /// Chunks of which a part may be empty.
+    pub(super) fn chunk_count(&self) -> usize {
+        self.chunks.len()
+    }
+
+    /// The connections of one chunk; `None` behind the last one.
+    pub(super) fn chunk(&self, index: usize) -> Option<impl Iterator<Item = &Connection<S>>> {
+        Some(self.chunks.get(index)?.iter().map(|(_, connection)| connection))
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &Connection<S>)> {
         self.chunks.iter().enumerate().flat_map(|(chunk, slab)| {
             let key = move |place| Key((chunk * CHUNK + place) as u32);

@@ -47,15 +47,14 @@ impl Marks {
         *self = Self::under(limits, self.pressure);
     }
 
+    /// How often the marks are halved now.
+    pub(super) fn pressure(&self) -> u32 {
+        self.pressure
+    }
+
     /// Whether the marks are below the configured ones.
     pub(super) fn are_tightened(&self) -> bool {
         self.pressure > 0
-    }
-
-    /// How often the marks have been halved.
-    #[cfg(any(test, feature = "simulator"))]
-    pub(super) fn halvings(&self) -> u32 {
-        self.pressure
     }
 
     fn under(limits: &Limits, pressure: u32) -> Self {

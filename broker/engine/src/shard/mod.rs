@@ -9,6 +9,7 @@
 mod audit;
 mod behind;
 mod catch_up;
+mod census;
 mod connection;
 mod connections;
 mod deadlines;
@@ -35,6 +36,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fanfare_protocol::{CloseCode, Codec, Event, Payload, PayloadKind, Ping, StreamEvent};
 
+use census::Census;
 use connection::{Connection, Phase};
 pub use connection::{ConnectionKind, EventSource, StreamOptions};
 use connections::Connections;
@@ -109,6 +111,7 @@ pub struct Shard<S> {
     fanout: Fanout,
     writer: write::Writer,
     marks: Marks,
+    census: Census,
     tiers: TierQueue,
     waiters: Waiters,
     next_serial: u32,
@@ -144,6 +147,7 @@ impl<S: Socket> Shard<S> {
             fanout: Fanout::default(),
             writer: write::Writer::default(),
             marks: Marks::new(&limits),
+            census: Census::default(),
             tiers: TierQueue::default(),
             waiters: Waiters::default(),
             next_serial: 0,

@@ -26,6 +26,10 @@ pub enum ConnectionState {
 }
 
 impl ConnectionState {
+    /// All of them, from the best to the worst.
+    pub const ALL: [Self; 5] =
+        [Self::Open, Self::Blocked, Self::Lagging, Self::Stalled, Self::Closing];
+
     /// The name in views and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -117,7 +121,7 @@ impl<S: Socket> Shard<S> {
         })
     }
 
-    fn state(&self, connection: &Connection<S>, now: Now) -> ConnectionState {
+    pub(super) fn state(&self, connection: &Connection<S>, now: Now) -> ConnectionState {
         let silent_ms = now.ms().saturating_sub(connection.progress_ms);
         if connection.phase == Phase::Closing {
             ConnectionState::Closing

@@ -78,11 +78,24 @@ impl<S: Socket> Shard<S> {
             if !has_subscribers {
                 continue;
             }
-            if topic.tiers.get_or_insert_default().admit(tier, message, now.ms()) {
+            let tiers = topic.tiers.get_or_insert_default();
+            let replaces = tiers.held(tier).is_some();
+            if tiers.admit(tier, message, now.ms()) {
                 self.tiers.push(tier, (local, topic.topic.id), now.ms());
                 self.mark(local, tier, message);
+            } else if replaces {
+                self.count_thinned(local, tier);
             }
         }
+    }
+
+    /// Counts a message that the subscribers of a tier are spared, because a newer one came.
+    fn count_thinned(&self, local: u32, tier: Tier) {
+        let topic = &self.locals.topics[local as usize];
+        let patterns = topic.patterns.iter().map(|at| &self.locals.patterns[*at as usize].lists);
+        let lists = std::iter::once(&topic.named).chain(patterns);
+        let subscribers = lists.flat_map(|lists| lists.of(tier)).map(|(_, keys)| keys.len());
+        self.counters.messages_thinned.add(subscribers.sum::<usize>() as u64);
     }
 
     /// Marks a message for the subscribers of its topic in one tier, by name and by pattern.

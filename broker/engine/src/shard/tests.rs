@@ -1,6 +1,7 @@
 //! A shard with sockets of memory: what a client sees, byte for byte.
 
 mod bursts;
+mod census;
 mod events;
 mod latest;
 mod namespaces;

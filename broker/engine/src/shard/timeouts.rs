@@ -30,6 +30,8 @@ impl<S: Socket> Shard<S> {
         self.send_pings(now, call_interval_ms);
         self.tell_places(now, call_interval_ms);
         self.tighten_marks(now);
+        self.count_states(now, call_interval_ms);
+        self.counters.ticked_ms.set(now.ms());
         if self.fanout.is_empty() {
             self.locals.sweep(SWEEP_STEP);
         }
@@ -50,6 +52,7 @@ impl<S: Socket> Shard<S> {
         let outbox_bytes = self.counters.outbox_bytes.get() as usize;
         let total_bytes = self.topics.outbox_totals().report(self.index, outbox_bytes);
         self.marks.adapt(&self.limits, total_bytes);
+        self.counters.outbox_pressure.set(self.marks.pressure().into());
         if !self.marks.are_tightened() || planted(Fault::SpareTheWorst) {
             return;
         }

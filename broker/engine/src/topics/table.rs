@@ -21,7 +21,7 @@ use super::interest::{ChangedPresence, JoinError, PatternShards};
 use super::patterns::PatternTree;
 use super::ring::Ring;
 use super::topic::{CatchUp, Topic};
-use crate::counters::ShardCounters;
+use crate::counters::{NAMESPACES_COUNTED, ShardCounters};
 use crate::fault::{Fault, planted};
 use crate::limits::{Limits, LimitsError};
 use crate::mailbox::{Mail, Mailbox};
@@ -55,6 +55,9 @@ pub struct TopicTable {
     topic_count: AtomicUsize,
     pub(super) history_bytes: AtomicUsize,
     sweep_cursor: Mutex<usize>,
+    /// Namespaces with options of their own in the order in which their topics came, as many as
+    /// are counted each on its own. Only ever grows.
+    namespaces: RwLock<Vec<Box<str>>>,
 }
 
 /// Where a message was put.
@@ -98,6 +101,7 @@ impl TopicTable {
             topic_count: AtomicUsize::new(0),
             history_bytes: AtomicUsize::new(0),
             sweep_cursor: Mutex::new(0),
+            namespaces: RwLock::default(),
         }
     }
 
@@ -144,6 +148,24 @@ impl TopicTable {
     #[must_use]
     pub fn history_bytes(&self) -> usize {
         self.history_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The namespaces that are counted each on its own, in the order of the counters.
+    #[must_use]
+    pub fn namespaces(&self) -> Vec<Box<str>> {
+        self.namespaces.read().clone()
+    }
+
+    /// The place in the counters of the namespace of a new topic.
+    fn counted_as(&self, name: &TopicName) -> u8 {
+        const OTHERS: u8 = NAMESPACES_COUNTED as u8;
+        let Some(namespace) = self.limits.namespaces.name_of(name.as_str()) else { return OTHERS };
+        let mut known = self.namespaces.write();
+        let place = known.iter().position(|one| **one == *namespace).unwrap_or(known.len());
+        if place == known.len() && place < NAMESPACES_COUNTED {
+            known.push(namespace.into());
+        }
+        (place as u8).min(OTHERS)
     }
 
     /// The shards' mailboxes, in the order of the shards.
@@ -244,6 +266,10 @@ impl TopicTable {
         counters.messages_in.add(1);
         counters.message_in_bytes.add(payload.bytes().len() as u64);
         counters.fanout.record(subscribers);
+        let namespace = &counters.namespaces[usize::from(topic.counted)];
+        namespace.messages_in.add(1);
+        namespace.message_in_bytes.add(payload.bytes().len() as u64);
+        namespace.fanout.add(subscribers);
         Some(Published { epoch, offset, duplicate: false })
     }
 
@@ -322,8 +348,9 @@ impl TopicTable {
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let options = limits.namespaces.of(name.as_str()).clone();
+        let counted = self.counted_as(name);
         let interest = self.interest_in(name);
-        let topic = Topic::new(id, name.clone(), self.epochs.next(), options, interest);
+        let topic = Topic::new(id, name.clone(), self.epochs.next(), (options, counted), interest);
         let topic = Arc::new(topic);
         topics.insert(name.clone(), topic.clone());
         Ok(topic)

@@ -175,3 +175,30 @@ fn a_table_that_goes_away_takes_its_messages_along() {
     drop(table);
     assert!(topic.upgrade().is_none());
 }
+
+#[test]
+fn publishes_are_counted_for_namespaces_with_options_and_together_for_the_rest() {
+    let table = table(1, |limits| {
+        for i in 0..NAMESPACES_COUNTED + 5 {
+            limits.namespaces.insert(&format!("n{i}"), Default::default());
+        }
+    });
+    let counters = ShardCounters::default();
+    let publish = |topic: &str| {
+        let payload = Payload::text("four");
+        table.publish(&name(topic), &payload, None, &counters, Now::default()).unwrap();
+    };
+    join(&table, "n7.a", 0).unwrap();
+    for topic in ["n7.a", "n3.b", "n7.c", "other", "n7"] {
+        publish(topic);
+    }
+    assert_eq!(table.namespaces(), ["n7".into(), "n3".into()]);
+    let of = |place: usize| {
+        let one = &counters.namespaces[place];
+        (one.messages_in.get(), one.message_in_bytes.get(), one.fanout.get())
+    };
+    assert_eq!((of(0), of(1), of(NAMESPACES_COUNTED)), ((3, 12, 1), (1, 4, 0), (1, 4, 0)));
+    (0..NAMESPACES_COUNTED + 5).for_each(|i| publish(&format!("n{i}.late")));
+    assert_eq!(table.namespaces().len(), NAMESPACES_COUNTED);
+    assert_eq!(of(NAMESPACES_COUNTED).0, 1 + 5, "those past the cap are others");
+}

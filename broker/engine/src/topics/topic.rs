@@ -24,6 +24,8 @@ pub struct Topic {
     name: TopicName,
     epoch: Epoch,
     pub(crate) options: Arc<NamespaceOptions>,
+    /// Its namespace's place in the counters.
+    pub(super) counted: u8,
     state: Mutex<TopicState>,
 }
 
@@ -94,7 +96,7 @@ impl Topic {
         id: u64,
         name: TopicName,
         epoch: Epoch,
-        options: Arc<NamespaceOptions>,
+        (options, counted): (Arc<NamespaceOptions>, u8),
         interest: SmallVec<[ShardInterest; 2]>,
     ) -> Self {
         let state = TopicState {
@@ -106,7 +108,7 @@ impl Topic {
             lingers_until_ms: 0,
             retired: false,
         };
-        Self { id, name, epoch, options, state: Mutex::new(state) }
+        Self { id, name, epoch, options, counted, state: Mutex::new(state) }
     }
 
     /// A topic outside of any table.
@@ -114,7 +116,7 @@ impl Topic {
     pub(crate) fn lone(id: u64, name: &str) -> Arc<Self> {
         let name = TopicName::new(name).unwrap();
         let epoch = super::epoch::EpochSource::new(id).next();
-        Arc::new(Self::new(id, name, epoch, Arc::default(), SmallVec::new()))
+        Arc::new(Self::new(id, name, epoch, (Arc::default(), 0), SmallVec::new()))
     }
 
     /// The topic's name.

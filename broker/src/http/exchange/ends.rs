@@ -19,6 +19,11 @@ impl Exchange {
         }
     }
 
+    /// Whether a request of this connection was answered.
+    pub(crate) fn has_served(&self) -> bool {
+        self.has_served
+    }
+
     /// Whether bytes of a request wait to be used.
     pub(crate) fn has_unread(&self) -> bool {
         !self.unread.is_empty()
@@ -67,6 +72,7 @@ impl Exchange {
             Phase::Head => {
                 let seconds = limits.handshake_timeout_ms as f64 / 1_000.0;
                 let detail = format!("no whole request came within {seconds} s");
+                context.shard_counters.handshakes_timed_out.add(1);
                 self.refuse(StatusCode::REQUEST_TIMEOUT, &detail, out, context, now)
             }
             Phase::Body(_) => {

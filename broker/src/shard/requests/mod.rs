@@ -142,7 +142,11 @@ impl Requests {
                 Ok((stream, peer)) => self.admit(stream, peer.ip(), now),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == ErrorKind::ConnectionAborted => {}
-                Err(_) => return false,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return false,
+                Err(_) => {
+                    self.context.shard_counters.accept_errors.add(1);
+                    return false;
+                }
             }
         }
         true
@@ -154,6 +158,7 @@ impl Requests {
             return;
         }
         self.accepted += 1;
+        self.context.shard_counters.accepted.add(1);
         self.clients.insert(Client {
             stream,
             serial: self.accepted,
@@ -199,7 +204,7 @@ impl Requests {
             }
             let scratch = &mut scratch[..READ_BYTES];
             match client.stream.read(scratch) {
-                Ok(0) => return self.remove(index, now),
+                Ok(0) => return self.abandoned(index, now),
                 Ok(n) => {
                     client.has_more = n == scratch.len() || to_end;
                     if client.end == End::No {
@@ -208,10 +213,18 @@ impl Requests {
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => client.has_more = false,
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return self.remove(index, now),
+                Err(_) => return self.abandoned(index, now),
             }
         }
         self.make_ready(index);
+    }
+
+    /// The client has left.
+    fn abandoned(&mut self, index: usize, now: Now) {
+        if self.clients.get(index).is_some_and(|client| !client.exchange.has_served()) {
+            self.context.shard_counters.handshakes_abandoned.add(1);
+        }
+        self.remove(index, now);
     }
 
     fn receive(&mut self, index: usize, input: &[u8], now: Now) {

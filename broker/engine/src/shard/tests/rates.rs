@@ -45,6 +45,7 @@ fn a_tier_gets_the_first_message_at_once_and_then_the_newest_of_each_interval() 
     assert_eq!(offsets(&full), (1..=20).collect::<Vec<u64>>());
     assert_eq!(offsets(&slow), [1, 10, 20], "at 0, 500 and 1,000 ms");
     assert_eq!(offsets(&quick), [1, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20]);
+    assert_eq!(world.counters().messages_thinned.get(), 17 + 9, "what the two were spared");
     pass(&mut world, 1_000);
     world.publish("t", "1");
     world.deliver();
