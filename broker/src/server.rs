@@ -13,7 +13,7 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use crate::admin::{self, AdminThread, NodeView};
-use crate::http::{HttpCounters, RequestRates};
+use crate::http::{HttpCounters, Meter, RequestRates};
 use crate::shard::{self, ShardSpec, WAKE};
 use crate::{clock, net};
 
@@ -137,11 +137,12 @@ impl Server {
         let node: Arc<str> = format!("{:08x}", fastrand::u32(..)).into();
         let allowed_origins: Arc<[String]> = config.allowed_origins.into();
         let rates = Arc::new(RequestRates::new(topics.limits().requests_per_second_max));
-        let http_counters: Arc<[Arc<HttpCounters>]> = (0..count).map(|_| Arc::default()).collect();
+        let counters = AllCounters::default();
+        let http = (0..count).map(|_| Arc::<HttpCounters>::default()).collect();
+        let meter = Meter { http, shards: counters.clone() };
         let (stop, stopped) = watch::channel(false);
 
         let mut shards = Vec::with_capacity(count);
-        let mut counters = Vec::with_capacity(count);
         let mut questions = Vec::with_capacity(count);
         for (index, (poll, listener)) in polls.into_iter().zip(listeners).enumerate() {
             let spec = ShardSpec {
@@ -152,19 +153,16 @@ impl Server {
                 listener,
                 allowed_origins: allowed_origins.clone(),
                 rates: rates.clone(),
-                http_counters: http_counters.clone(),
+                meter: meter.clone(),
                 stop: stopped.clone(),
             };
             // Should a later one fail, dropping `stop` ends those that run.
             let shard = shard::spawn(spec)?;
             shards.push(shard.thread);
-            counters.push(shard.counters);
+            counters.write().push(shard.counters);
             questions.push(shard.questions);
         }
-        let counters = Arc::new(RwLock::new(counters));
-        let (view_topics, view_counters) = (topics.clone(), counters.clone());
-        let node =
-            NodeView { topics: view_topics, counters: view_counters, http_counters, questions };
+        let node = NodeView { topics: topics.clone(), meter, questions };
         let admin = admin::spawn(admin_listener, node, stopped)?;
         Ok(Self { addr, admin, topics, shards, counters, stop })
     }
@@ -210,7 +208,7 @@ impl Server {
     /// Messages handed to subscribers so far.
     #[must_use]
     pub fn messages_out(&self) -> u64 {
-        self.counters.read().iter().map(|c| c.messages_out.get()).sum()
+        self.counters.read().iter().map(|c| c.messages_out()).sum()
     }
 
     /// Bytes written to connections so far, framing included.

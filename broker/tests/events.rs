@@ -27,6 +27,9 @@ async fn a_topic_is_heard_as_events() {
     let mut raw = Ws::raw(&server, "news.z%C3%BCrich").await;
     raw.send(r#"{"p":1}"#).await;
     raw.send("two\nlines").await;
+    // Heard back, so that what comes over another connection comes later.
+    raw.data().await;
+    raw.data().await;
     let binary = &["Content-Type: application/octet-stream"];
     http(&server, "POST /v1/topics/news.z%C3%BCrich", binary, b"\x00\xff").await;
     for (offset, name, data) in
@@ -307,6 +310,44 @@ async fn pages_of_allowed_origins_may_read_the_stream() {
     assert_eq!(answer.status, 400);
     assert!(format!("{}\r\n", answer.head).contains(told), "{answer:?}");
     drop(reader);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn bytes_are_counted_by_transport_and_by_what_they_are() {
+    let server = start();
+    let mut reader = EventReader::open(&server, "/v1/topics/ticks.AAPL").await;
+    reader.named("subscribed").await;
+    let mut several = EventReader::open(&server, "/v1/topics?topic=ticks.AAPL").await;
+    several.named("subscribed").await;
+    let mut raw = Ws::raw(&server, "ticks.AAPL").await;
+    let bytes = async |transport: &str, direction: &str, part: &str| {
+        let labels = format!("transport=\"{transport}\",direction=\"{direction}\",part=\"{part}\"");
+        metric(&server, &format!("fanfare_transport_bytes_total{{{labels}}}")).await
+    };
+    let told = bytes("sse", "out", "envelope").await;
+    let framing = bytes("sse", "out", "framing").await;
+    raw.send(r#"{"p":187.23}"#).await;
+    raw.data().await;
+    reader.message().await;
+    several.message().await;
+    // An offset of one digit: five bytes less than in the specification, in either form.
+    assert_eq!(bytes("sse", "out", "envelope").await - told, 10.0 + 41.0);
+    assert_eq!(bytes("sse", "out", "framing").await - framing, 13.0 + 8.0);
+    assert_eq!(bytes("sse", "out", "payload").await, 24.0);
+    for (direction, part, expected) in [
+        ("in", "framing", 6.0),
+        ("in", "payload", 12.0),
+        ("out", "framing", 2.0),
+        ("out", "envelope", 0.0),
+        ("out", "payload", 12.0),
+    ] {
+        assert_eq!(bytes("raw", direction, part).await, expected, "{direction} {part}");
+    }
+    for (transport, messages) in [("raw", 1.0), ("sse", 2.0), ("sdk", 0.0)] {
+        let name = format!("fanfare_transport_messages_total{{transport=\"{transport}\"}}");
+        assert_eq!(metric(&server, &name).await, messages);
+    }
     server.stop().await;
 }
 

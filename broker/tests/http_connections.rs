@@ -219,3 +219,40 @@ async fn clients_that_vanish_in_the_middle_leave_nothing_behind() {
     assert_eq!(metric(&server, "fanfare_unfinished_bytes").await, 0.0);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn bodies_and_replies_that_are_too_much_together_are_given_up() {
+    let server = start_with(|l| {
+        l.unfinished_bytes_max = 100_000;
+        l.outbox_total_bytes_max = 400_000;
+    });
+    // On one of the two shards are three of these at least.
+    let mut uploads = tokio::task::JoinSet::new();
+    for _ in 0..5 {
+        let mut kept = Kept::connect(&server).await;
+        uploads.spawn(async move {
+            let head = "POST /v1/topics/a HTTP/1.1\r\nHost: a\r\nContent-Length: 60001\r\n\r\n";
+            kept.stream.write_all(&[head.as_bytes(), &[b'x'; 60_000]].concat()).await.unwrap();
+            kept.answer().await
+        });
+    }
+    let refused = uploads.join_next().await.unwrap().unwrap();
+    assert_eq!(refused.status, 503);
+    assert!(refused.detail().contains("unfinished bodies"), "{refused:?}");
+    uploads.shutdown().await;
+
+    http(&server, "POST /v1/topics/a", &[], &[b'x'; 60_000]).await;
+    let mut greedy = Vec::new();
+    for _ in 0..9 {
+        let kept = Kept::connect(&server).await;
+        socket2::SockRef::from(&kept.stream).set_recv_buffer_size(4_096).unwrap();
+        greedy.push(kept);
+    }
+    for kept in &mut greedy {
+        // Fails where the broker has had enough already.
+        let _ = kept.stream.write_all(GET.repeat(300).as_bytes()).await;
+    }
+    metric_becomes(&server, "fanfare_http_connections", |now| now < 9.0).await;
+    assert_eq!(http(&server, "GET /v1/topics/a", &[], b"").await.status, 200);
+    server.stop().await;
+}

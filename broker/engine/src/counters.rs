@@ -7,6 +7,7 @@ use fanfare_protocol::CloseCode;
 use crate::histogram::Histogram;
 use crate::shard::ConnectionState;
 use crate::sync::SingleWriter;
+use crate::topics::{FrameParts, WireForm};
 
 /// Namespaces that are counted each on its own; topics of further ones count as others.
 pub const NAMESPACES_COUNTED: usize = 32;
@@ -54,6 +55,54 @@ pub struct NamespaceCounters {
     pub fanout: SharedCounter,
 }
 
+/// Bytes in one direction, by what they are.
+#[derive(Debug, Default)]
+pub struct PartCounters {
+    /// WebSocket headers; field names and line ends of server-sent events.
+    pub framing: SharedCounter,
+    /// What is neither framing nor payload.
+    pub envelope: SharedCounter,
+    /// Content of messages.
+    pub payload: SharedCounter,
+}
+
+impl PartCounters {
+    fn add(&self, parts: FrameParts) {
+        self.framing.add(parts.framing);
+        self.envelope.add(parts.envelope);
+        self.payload.add(parts.payload);
+    }
+}
+
+/// What went over the connections of one wire form, apart from heads of requests.
+#[derive(Debug, Default)]
+pub struct FormCounters {
+    /// Messages handed to subscribers' sockets or outboxes.
+    pub messages_out: SharedCounter,
+    /// Bytes handed to sockets or outboxes.
+    pub bytes_out: PartCounters,
+    /// Bytes of what came whole.
+    pub bytes_in: PartCounters,
+}
+
+impl FormCounters {
+    /// Counts messages for subscribers.
+    pub(crate) fn count_messages(&self, count: usize, parts: FrameParts) {
+        self.messages_out.add(count as u64);
+        self.bytes_out.add(parts);
+    }
+
+    /// Counts something else that is sent.
+    pub(crate) fn count_other(&self, parts: FrameParts) {
+        self.bytes_out.add(parts);
+    }
+
+    /// Counts something that came.
+    pub(crate) fn count_incoming(&self, parts: FrameParts) {
+        self.bytes_in.add(parts);
+    }
+}
+
 /// The counters and gauges of one shard, or of one other thread that publishes.
 #[derive(Debug)]
 pub struct ShardCounters {
@@ -84,8 +133,8 @@ pub struct ShardCounters {
     pub messages_in: SharedCounter,
     /// Their payloads in bytes.
     pub message_in_bytes: SharedCounter,
-    /// Messages handed to subscribers' sockets or outboxes.
-    pub messages_out: SharedCounter,
+    /// What went over the connections of each wire form.
+    forms: [FormCounters; WireForm::ALL.len()],
     /// Bytes written to sockets, framing included.
     pub bytes_out: SharedCounter,
     /// Bytes read from sockets, framing included.
@@ -151,7 +200,7 @@ impl Default for ShardCounters {
             subscriptions: zero(),
             messages_in: zero(),
             message_in_bytes: zero(),
-            messages_out: zero(),
+            forms: Default::default(),
             bytes_out: zero(),
             bytes_in: zero(),
             outbox_bytes: zero(),
@@ -179,6 +228,18 @@ impl Default for ShardCounters {
 }
 
 impl ShardCounters {
+    /// What went over the connections of one wire form.
+    #[must_use]
+    pub fn of(&self, form: WireForm) -> &FormCounters {
+        &self.forms[form.index()]
+    }
+
+    /// Messages handed to subscribers' sockets or outboxes, in all forms.
+    #[must_use]
+    pub fn messages_out(&self) -> u64 {
+        self.forms.iter().map(|form| form.messages_out.get()).fold(0, u64::wrapping_add)
+    }
+
     /// Counts the end of a connection; `None` where no close frame told why.
     pub(crate) fn count_close(&self, code: Option<CloseCode>) {
         let known = code.and_then(|c| CloseCode::ALL.iter().position(|(known, _)| *known == c));

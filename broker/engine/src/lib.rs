@@ -24,7 +24,9 @@ mod time;
 mod topics;
 pub mod ws;
 
-pub use counters::{NAMESPACES_COUNTED, NamespaceCounters, ShardCounters, SharedCounter};
+pub use counters::{
+    FormCounters, NAMESPACES_COUNTED, NamespaceCounters, PartCounters, ShardCounters, SharedCounter,
+};
 pub use histogram::{Histogram, HistogramSnapshot};
 pub use limits::{Limits, LimitsError};
 pub use mailbox::Mailbox;

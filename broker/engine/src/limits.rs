@@ -69,8 +69,8 @@ pub struct Limits {
     pub message_timeout_ms: u64,
     /// Slowest rate at which a large message may arrive.
     pub message_bytes_per_second_min: u64,
-    /// Most requests that wait for a message on one shard (long polling). Each takes some hundred
-    /// bytes beside its connection.
+    /// Most requests that wait for a message on one shard (long polling), each counted for each of
+    /// its topics. A topic takes some hundred bytes of a request that waits for it.
     pub waiting_requests_max: usize,
     /// Longest body of a batch that is published over HTTP. Its messages are each as long as any
     /// other may be; a thousand ticks fit.

@@ -18,16 +18,14 @@ use axum::routing::get;
 use fanfare_engine::TopicTable;
 use tokio::sync::watch;
 
-use crate::http::HttpCounters;
-use crate::server::AllCounters;
+use crate::http::Meter;
 use crate::shard::Questions;
 use metrics::Metrics;
 
 /// What the admin port shows of the node.
 pub(crate) struct NodeView {
     pub(crate) topics: Arc<TopicTable>,
-    pub(crate) counters: AllCounters,
-    pub(crate) http_counters: Arc<[Arc<HttpCounters>]>,
+    pub(crate) meter: Meter,
     pub(crate) questions: Vec<Questions>,
 }
 
@@ -57,8 +55,7 @@ pub(crate) fn spawn(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let metrics = Metrics {
         topics: node.topics,
-        counters: node.counters,
-        http_counters: node.http_counters,
+        meter: node.meter,
         stopping: stopping.clone(),
         started: SystemTime::now(),
     };

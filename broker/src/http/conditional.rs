@@ -14,6 +14,11 @@ impl Condition {
         Some(Self(values.map(|value| value.as_bytes().to_vec()).collect()))
     }
 
+    /// How long the headers are together.
+    pub(super) fn len(&self) -> usize {
+        self.0.iter().map(Vec::len).sum()
+    }
+
     /// Whether the client has what `tag` names, which stands in quotes. Weak tags count as well.
     pub(super) fn matches(&self, tag: &str) -> bool {
         self.0.iter().any(|list| {

@@ -3,7 +3,8 @@
 //!
 //! Routes requests and guards browsers' origins. What HTTP itself demands is in `head`, `body`,
 //! `reply` and `exchange`; what a topic answers in `reading` and `publishing`; what makes a
-//! handshake valid in `upgrade`, what makes an event stream in `events`. Nothing here knows a socket.
+//! handshake valid in `upgrade`, what makes an event stream in `events`. Nothing here knows a
+//! socket.
 
 mod accept;
 mod body;
@@ -38,8 +39,8 @@ use percent_encoding::percent_decode_str;
 use crate::shard::LocalShard;
 use counters::Usage;
 pub(crate) use counters::{HttpCounters, Transport};
-pub(crate) use exchange::{Exchange, Step};
-pub(crate) use meter::{Total, totals};
+pub(crate) use exchange::{Exchange, Step, Taken};
+pub(crate) use meter::{Meter, Total};
 use problem::problem;
 use publishing::Upload;
 pub(crate) use rates::RequestRates;
@@ -57,8 +58,7 @@ pub(crate) struct HttpContext {
     pub(crate) pages: Pages,
     pub(crate) rates: Arc<RequestRates>,
     pub(crate) counters: Arc<HttpCounters>,
-    /// The counters of all shards, in their order.
-    pub(crate) all_counters: Arc<[Arc<HttpCounters>]>,
+    pub(crate) meter: Meter,
     pub(crate) date: DateClock,
     /// Whether every reply is the last one of its connection.
     pub(crate) is_stopping: Cell<bool>,
@@ -130,7 +130,7 @@ fn begin(request: &Request<()>, peer: IpAddr, context: &HttpContext, now: Now) -
     let is_handshake = wants_upgrade || matches!(route, Route::Sdk);
     let begun = match route {
         Route::Page(asset) => read_only(request.method(), || asset.response()),
-        Route::Meter => read_only(request.method(), || meter::reply(&context.all_counters)),
+        Route::Meter => read_only(request.method(), || context.meter.reply()),
         Route::BadTopic(detail) => {
             Begun::refuse(StatusCode::BAD_REQUEST, &detail, Transport::Other)
         }

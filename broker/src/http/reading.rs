@@ -29,6 +29,10 @@ pub(super) struct Wait {
     condition: Option<Condition>,
 }
 
+/// Longest list of tags that is kept of a request that waits. Longer ones are as if they were not
+/// there: the answer is whole.
+const WAITING_TAG_BYTES_MAX: usize = 1_024;
+
 /// Reads `topic`, or the topics that the query names.
 pub(super) fn begin(
     topic: Option<TopicName>,
@@ -51,7 +55,10 @@ pub(super) fn begin(
             let pages = &context.pages;
             Begun::Answer(pages.answer(selection, condition.as_ref(), Transport::LongPoll, now))
         }
-        Ok(Some(key)) => Begun::Wait(Wait { key, time, selection, condition }),
+        Ok(Some(key)) => {
+            let condition = condition.filter(|condition| condition.len() <= WAITING_TAG_BYTES_MAX);
+            Begun::Wait(Wait { key, time, selection, condition })
+        }
         Err(error) => {
             let mut reply = problem(StatusCode::SERVICE_UNAVAILABLE, &error.to_string());
             reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));

@@ -7,7 +7,6 @@ mod event_loop;
 mod questions;
 mod requests;
 mod socket;
-mod timers;
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -16,16 +15,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use fanfare_engine::{
-    ConnectionKind, NodeName, Now, Shard, ShardCounters, TopicTable, WaitError, WaiterKey,
-};
+use fanfare_engine::{NodeName, Now, Shard, ShardCounters, TopicTable, WaitError, WaiterKey};
 use fanfare_protocol::{Position, TopicName};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use tokio::sync::{mpsc, watch};
 
 use crate::clock;
-use crate::http::{DateClock, HttpContext, HttpCounters, Pages, RequestRates};
+use crate::http::{DateClock, HttpContext, Meter, Pages, RequestRates, Taken};
 use event_loop::EventLoop;
 use questions::{QUESTIONS_MAX, Question};
 pub(crate) use questions::{Questions, worst_connections};
@@ -40,8 +37,8 @@ pub(crate) struct ShardSpec {
     pub(crate) listener: TcpListener,
     pub(crate) allowed_origins: Arc<[String]>,
     pub(crate) rates: Arc<RequestRates>,
-    /// Those of all shards.
-    pub(crate) http_counters: Arc<[Arc<HttpCounters>]>,
+    /// The counters of all shards, which count in their own.
+    pub(crate) meter: Meter,
     /// Turns true when the broker stops.
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -101,8 +98,8 @@ fn run(
             local,
             allowed_origins: spec.allowed_origins,
             rates: spec.rates,
-            counters: spec.http_counters[spec.index].clone(),
-            all_counters: spec.http_counters,
+            counters: spec.meter.http[spec.index].clone(),
+            meter: spec.meter,
             date: DateClock::default(),
             is_stopping: Cell::new(false),
         };
@@ -139,17 +136,17 @@ impl LocalShard {
 
     /// Makes a connection of a stream that is in the shard's poll, and handles its first bytes.
     /// The poll reports what is readable already, so nothing that has come is missed.
-    fn open(&self, stream: TcpStream, kind: &ConnectionKind, early: &mut [u8]) -> io::Result<()> {
+    fn open(&self, stream: TcpStream, mut taken: Taken) -> io::Result<()> {
         let mut shard = self.shard.borrow_mut();
         let now = clock::now();
-        let key = shard.open(DataSocket::new(stream), kind, now);
+        let key = shard.open_with(DataSocket::new(stream), &taken.kind, &taken.head, now);
         if let Some(socket) = shard.socket_mut(key) {
             let interest = Interest::READABLE | Interest::WRITABLE;
             let token = Token(key.0 as usize);
             self.registry.reregister(socket.stream_mut(), token, interest)?;
         }
-        if !early.is_empty() {
-            shard.handle_bytes(key, early, now);
+        if !taken.early.is_empty() {
+            shard.handle_bytes(key, &mut taken.early, now);
         }
         Ok(())
     }

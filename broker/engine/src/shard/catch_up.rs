@@ -14,7 +14,7 @@ use crate::fault::{Fault, planted};
 use crate::outbox::{Outbox, Renewals};
 use crate::sdk_frame::sdk_frame;
 use crate::time::Now;
-use crate::topics::{CatchUp, Topic, WireForm};
+use crate::topics::{CatchUp, FrameParts, Topic, WireForm};
 
 /// What came of catching up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,7 +185,11 @@ impl<S: Socket> Shard<S> {
 
     /// Notes that a connection has, or has queued, what `step` holds.
     fn note_served(&mut self, key: Key, local: u32, step: &CatchUp, now: Now) {
-        self.counters.messages_out.add(step.messages.len() as u64);
+        if let Some(form) = self.form(key) {
+            let mut parts = FrameParts::default();
+            step.messages.iter().for_each(|message| parts.add(FrameParts::of(message, form)));
+            self.counters.of(form).count_messages(step.messages.len(), parts);
+        }
         self.counters.messages_recovered.add(step.messages.len() as u64);
         if !step.is_complete {
             return self.fall_behind(key, local, step.up_to, now);
@@ -274,6 +278,8 @@ impl<S: Socket> Shard<S> {
             WireForm::Sdk(codec) => sdk_frame(codec, 96, |out| Event::Gap(gap).encode(codec, out)),
             form @ (WireForm::TopicEvents | WireForm::Events) => super::events::gap(form, &gap),
         };
+        let parts = FrameParts::of_other(connection.form, frame.len());
+        self.counters.of(connection.form).count_other(parts);
         let queue = |outbox: &mut Outbox| outbox.push(frame, now.ms());
         connection.change_outbox(&self.marks, &self.counters, queue);
     }

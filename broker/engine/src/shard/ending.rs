@@ -11,7 +11,7 @@ use crate::fault::{Fault, planted};
 use crate::outbox::Outbox;
 use crate::sdk_frame::sdk_frame;
 use crate::time::Now;
-use crate::topics::WireForm;
+use crate::topics::{FrameParts, WireForm};
 use crate::ws::{DecodeError, close_frame};
 
 impl<S: Socket> Shard<S> {
@@ -80,6 +80,8 @@ impl<S: Socket> Shard<S> {
             return;
         }
         connection.phase = Phase::Closing;
+        let parts = FrameParts::of_other(connection.form, last.len());
+        self.counters.of(connection.form).count_other(parts);
         connection.pending = Pending::default();
         let decoder = std::mem::take(&mut connection.decoder);
         self.counters.unfinished_bytes.sub(decoder.buffered_bytes() as u64);

@@ -4,14 +4,16 @@
 //! becomes of what its client says.
 
 use bytes::Bytes;
-use fanfare_protocol::{CloseCode, Filter, Gap, Position, StreamEvent, Subscribed, TopicName};
+use fanfare_protocol::{
+    CloseCode, Filter, Gap, Mode, Position, StreamEvent, Subscribed, TopicName,
+};
 
-use super::connection::{Connection, EventSource, Phase, Place, StreamOptions};
+use super::connection::{Connection, EventSource, Phase, Place, StreamOptions, Terms};
 use super::subscriptions::Wishes;
 use super::{Key, Shard, Socket};
 use crate::event_frame::event_frame;
 use crate::time::Now;
-use crate::topics::{JoinError, WireForm};
+use crate::topics::{FrameParts, JoinError, WireForm};
 
 /// How often a stream of several topics is told its place while it moves: what a client that comes
 /// back gets twice is no more than came in this time.
@@ -162,9 +164,13 @@ impl<S: Socket> Shard<S> {
             else {
                 continue;
             };
-            let tier = connection.subscriptions[at].terms.tier;
-            let owed_after = connection.behind().and_then(|behind| behind.get(*local));
-            let reached = owed_after.unwrap_or_else(|| topic.served(key, tier).max(*began_at));
+            let Terms { mode, tier, .. } = connection.subscriptions[at].terms;
+            let reached = match connection.behind().and_then(|behind| behind.get(*local)) {
+                // What it is owed stands for all that it was not sent: told once it has caught up.
+                Some(_) if mode == Mode::Latest => continue,
+                Some(after) => after,
+                None => topic.served(key, tier).max(*began_at),
+            };
             has_moved |= reached > *offset;
             *offset = reached.max(*offset);
         }
@@ -189,6 +195,8 @@ impl<S: Socket> Shard<S> {
     pub(super) fn ignore_input(&mut self, key: Key, bytes: usize, now: Now) {
         let most = self.limits.message_bytes_max;
         let Some(connection) = self.connections.get_mut(key) else { return };
+        let parts = FrameParts { envelope: bytes as u64, ..FrameParts::default() };
+        self.counters.of(connection.form).count_incoming(parts);
         if connection.idle_input.add(bytes as u32, now) as usize > most {
             let reason = format!("over {most} bytes in one second on a stream that is only read");
             self.close(key, CloseCode::POLICY_VIOLATION, &reason, now);

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::Key;
 use crate::time::Now;
+use crate::topics::FrameParts;
 
 /// A connection's list of nodes in the arena; empty while nothing waits.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +43,7 @@ struct Node {
 #[derive(Debug)]
 pub(super) struct OutgoingFrame {
     pub(super) bytes: Bytes,
+    pub(super) parts: FrameParts,
     pub(super) published: Now,
     /// The topic's place in the shard.
     pub(super) local: u32,

@@ -10,6 +10,7 @@ use super::connection::Through;
 use super::tier::Tier;
 use super::{Key, Shard, Socket};
 use crate::time::Now;
+use crate::topics::FrameParts;
 
 impl<S: Socket> Shard<S> {
     /// Sends what a connection's pattern holds back of a topic, while the pattern still decides.
@@ -36,9 +37,10 @@ impl<S: Socket> Shard<S> {
             let after = held.offset() - 1;
             return self.fall_behind(key, local, after, now);
         }
-        let frame = held.frame(connection.form).clone();
-        self.send(key, frame, now);
-        self.counters.messages_out.add(1);
+        let form = connection.form;
+        let (frame, parts) = (held.frame(form).clone(), FrameParts::of(held, form));
+        self.counters.of(form).count_messages(1, parts);
+        self.queue_own(key, frame, now);
     }
 
     /// Keeps what tiers hold back from before a pattern was subscribed to from its subscriber.

@@ -46,6 +46,7 @@ use marks::Marks;
 pub(crate) use marks::OutboxTotals;
 pub use report::{ConnectionReport, ConnectionState};
 use subscribers::LocalTopics;
+use subscriptions::Wishes;
 use tier::TierQueue;
 use waiters::Waiters;
 pub use waiters::{WaitError, WaiterKey};
@@ -56,7 +57,7 @@ use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 use crate::sdk_frame::sdk_frame;
 use crate::time::Now;
-use crate::topics::{TopicTable, WireForm};
+use crate::topics::{FrameParts, TopicTable, WireForm};
 use crate::ws::{Incoming, close_frame, ping_frame, pong_frame};
 
 /// A connection's place in its shard. Used again after the connection is gone.
@@ -116,6 +117,8 @@ pub struct Shard<S> {
     next_serial: u32,
     /// Whether the connection being read has published.
     has_published: bool,
+    /// Bytes of payload that connections here have published.
+    published_bytes: u64,
     ping_frames: [Bytes; WireForm::ALL.len()],
     connects: DeadlineQueue,
     pings: DeadlineQueue,
@@ -149,6 +152,7 @@ impl<S: Socket> Shard<S> {
             waiters: Waiters::default(),
             next_serial: 0,
             has_published: false,
+            published_bytes: 0,
             ping_frames: WireForm::ALL.map(ping_frames),
             connects: DeadlineQueue::new(limits.handshake_timeout_ms),
             pings: DeadlineQueue::new(limits.ping_interval_ms),
@@ -192,8 +196,15 @@ impl<S: Socket> Shard<S> {
         Some(connection.outbox_bytes() + connection.socket.unsent_bytes())
     }
 
-    /// Takes over a connection whose handshake is done.
+    /// Takes over a connection whose request is answered.
     pub fn open(&mut self, socket: S, kind: &ConnectionKind, now: Now) -> Key {
+        self.open_with(socket, kind, &[], now)
+    }
+
+    /// Takes over a connection and answers its request with `head`, before anything else is
+    /// written. A raw stream is subscribed by then, so that whoever has read the answer hears
+    /// what is published from there on.
+    pub fn open_with(&mut self, socket: S, kind: &ConnectionKind, head: &[u8], now: Now) -> Key {
         let (form, phase) = match kind {
             ConnectionKind::Raw { .. } => (WireForm::Raw, Phase::Open),
             ConnectionKind::Sdk(codec) => (WireForm::Sdk(*codec), Phase::AwaitingConnect),
@@ -207,10 +218,14 @@ impl<S: Socket> Shard<S> {
         self.counters.connections.add(1);
         self.counters.connections_opened.add(1);
         self.pings.push(key, serial, now.ms());
+        if !matches!(kind, ConnectionKind::Raw { .. }) && !self.write_head(key, head) {
+            return key;
+        }
         match kind {
             ConnectionKind::Sdk(_) => self.connects.push(key, serial, now.ms()),
             ConnectionKind::Raw { topic, since, options } => {
-                self.open_raw(key, topic, since.as_ref(), *options, now);
+                let wishes = Wishes { since: since.as_ref(), options: *options, listens: false };
+                self.open_raw(key, topic, wishes, head, now);
             }
             ConnectionKind::TopicEvents { topic, since, options } => {
                 self.open_topic_events(key, topic, since.as_ref(), *options, now);
@@ -220,6 +235,17 @@ impl<S: Socket> Shard<S> {
             }
         }
         key
+    }
+
+    /// Answers the request of a connection. `false`: a socket that cannot take its first few
+    /// hundred bytes is broken, and its connection has ended.
+    fn write_head(&mut self, key: Key, head: &[u8]) -> bool {
+        let Some(connection) = self.connections.get_mut(key) else { return false };
+        if head.is_empty() || connection.socket.write(head).is_ok_and(|n| n == head.len()) {
+            return true;
+        }
+        self.end(key);
+        false
     }
 
     /// Reads what has come for a connection. `to_end`: go on until the socket would block, which
@@ -322,6 +348,18 @@ impl<S: Socket> Shard<S> {
     fn handle_incoming(&mut self, key: Key, incoming: Incoming<'_>, now: Now) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let form = connection.form;
+        let content_len = match &incoming {
+            Incoming::Text(text) => text.len(),
+            Incoming::Binary(bytes) | Incoming::Ping(bytes) => bytes.len(),
+            Incoming::Pong | Incoming::Close(_) => 0,
+        };
+        let published_before = self.published_bytes;
+        self.obey_incoming(key, form, incoming, now);
+        let published = (self.published_bytes - published_before) as usize;
+        self.counters.of(form).count_incoming(FrameParts::of_incoming(content_len, published));
+    }
+
+    fn obey_incoming(&mut self, key: Key, form: WireForm, incoming: Incoming<'_>, now: Now) {
         match (incoming, form) {
             (Incoming::Text(text), WireForm::Raw) => {
                 self.publish_raw(key, Payload::kind_of_text(text), text.as_bytes(), now);
@@ -360,13 +398,19 @@ impl<S: Socket> Shard<S> {
     fn publish_raw(&mut self, key: Key, kind: PayloadKind, bytes: &[u8], now: Now) {
         let Some(connection) = self.connections.get(key) else { return };
         let Some(local) = connection.subscriptions.first().map(|s| s.local) else { return };
+        self.note_publish(bytes.len());
         let Some(local_topic) = self.locals.get(local) else { return };
         let payload = Payload::from_checked(kind, Bytes::copy_from_slice(bytes));
-        self.has_published = true;
         // A topic with a subscriber is never retired, and this connection is one.
         let published =
             self.topics.publish_on(&local_topic.topic, &payload, None, &self.counters, now);
         debug_assert!(published.is_some());
+    }
+
+    /// Notes that the connection being read publishes so many bytes.
+    fn note_publish(&mut self, bytes: usize) {
+        self.has_published = true;
+        self.published_bytes += bytes as u64;
     }
 
     fn admit_control_frame(&mut self, key: Key, now: Now) -> bool {

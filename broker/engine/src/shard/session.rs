@@ -175,7 +175,7 @@ impl<S: Socket> Shard<S> {
 
     fn publish(&mut self, publish: &Publish, now: Now) -> Result<ReplyBody, ErrorReply> {
         let name = topic_name(&publish.topic)?;
-        self.has_published = true;
+        self.note_publish(publish.payload.bytes().len());
         let key = publish.key.as_deref();
         let published = self
             .topics

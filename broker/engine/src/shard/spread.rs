@@ -11,7 +11,7 @@ use super::{Shard, Socket};
 use crate::fault::{Fault, planted};
 use crate::mailbox::Mail;
 use crate::time::Now;
-use crate::topics::{Message, PresenceUpdate, Topic, WireForm};
+use crate::topics::{FrameParts, Message, PresenceUpdate, Topic, WireForm};
 
 impl<S: Socket> Shard<S> {
     /// Takes up to `messages_max` messages from the mailbox and marks them for their subscribers.
@@ -108,6 +108,7 @@ impl<S: Socket> Shard<S> {
             *frames[form.index()].get_or_insert_with(|| {
                 fanout.add_frame(OutgoingFrame {
                     bytes: message.frame(form).clone(),
+                    parts: FrameParts::of(message, form),
                     published: message.published(),
                     local,
                     offset: Some(offset),
@@ -166,8 +167,10 @@ impl<S: Socket> Shard<S> {
                         continue;
                     }
                     let frame = *frame.get_or_insert_with(|| {
+                        let bytes = update.frame(codec, &self.node).clone();
                         self.fanout.add_frame(OutgoingFrame {
-                            bytes: update.frame(codec, &self.node).clone(),
+                            parts: FrameParts::of_other(form, bytes.len()),
+                            bytes,
                             published: now,
                             local,
                             offset: None,

@@ -192,11 +192,16 @@ impl<S: Socket> Shard<S> {
         &mut self,
         key: Key,
         topic: &TopicName,
-        since: Option<&Position>,
-        options: StreamOptions,
+        wishes: Wishes<'_>,
+        head: &[u8],
         now: Now,
     ) {
-        match self.join(key, topic, Wishes { since, options, listens: false }, now) {
+        let joined = self.join(key, topic, wishes, now);
+        if !self.write_head(key, head) {
+            return;
+        }
+        let since = wishes.since;
+        match joined {
             Err(error) => self.close(key, CloseCode::TRY_AGAIN_LATER, &error.to_string(), now),
             Ok(joined) if since.is_some() && joined.mode == Mode::All && !joined.recovered => {
                 let reason = format!(

@@ -272,7 +272,7 @@ fn messages_that_wait_together_leave_in_one_write() {
     world.deliver();
     assert_eq!(world.counters().writes.get() - before, 50);
     assert!(clients.iter().all(|(_, client)| client.frames().len() == 8));
-    assert_eq!(world.counters().messages_out.get(), 400);
+    assert_eq!(world.counters().messages_out(), 400);
 }
 
 #[test]

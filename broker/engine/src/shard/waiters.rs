@@ -55,6 +55,8 @@ pub(super) struct Waiters {
     topics: HashMap<u64, Waited>,
     /// Those whose wait is over, until they are fetched.
     woken: VecDeque<WaiterKey>,
+    /// Topics of all waiters together.
+    places: usize,
     next_serial: u32,
 }
 
@@ -104,6 +106,7 @@ impl Waiters {
             places.push(Place { topic_id, at: waited.list.len() as u32 });
             waited.list.push(Entry { waiter: index, place: place as u32, after: head });
         }
+        self.places += places.len();
         self.waiters.insert(Waiter { serial, places });
         WaiterKey { index, serial }
     }
@@ -115,6 +118,7 @@ impl Waiters {
             return SmallVec::new();
         }
         let waiter = self.waiters.remove(key.index as usize);
+        self.places -= waiter.places.len();
         waiter.places.iter().filter_map(|place| self.unlist(place)).collect()
     }
 
@@ -157,7 +161,7 @@ impl<S: Socket> Shard<S> {
         now: Now,
     ) -> Result<Option<WaiterKey>, WaitError> {
         let most = self.limits.waiting_requests_max;
-        if self.waiters.len() >= most {
+        if self.waiters.places + topics.len() > most {
             return Err(WaitError::TooMany(most));
         }
         let mut awaited = Vec::with_capacity(topics.len());
@@ -167,6 +171,8 @@ impl<S: Socket> Shard<S> {
                 Ok(one) => {
                     let epoch = one.topic.epoch().to_string();
                     after.get_or_insert(Position { epoch, offset: one.head });
+                    // Shared, so that the names of who waits take no room of their own.
+                    *name = one.topic.name().clone();
                     awaited.push(one);
                 }
                 Err(error) => refusal = Some(error),

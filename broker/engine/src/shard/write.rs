@@ -11,6 +11,7 @@ use super::{Key, Shard, Socket};
 use crate::fault::{Fault, planted};
 use crate::outbox::Outbox;
 use crate::time::Now;
+use crate::topics::FrameParts;
 
 /// Most bytes that are copied together for one write. Beyond it a vectored write from the shared
 /// frames costs less than the copy.
@@ -54,10 +55,12 @@ impl<S: Socket> Shard<S> {
         if connection.is_waiting() {
             return self.queue_list(key, 0, now);
         }
-        let total: usize = match self.writer.list[..] {
-            [only] => self.fanout.frame(only).bytes.len(),
-            _ => self.writer.list.iter().map(|&f| self.fanout.frame(f).bytes.len()).sum(),
-        };
+        let (mut total, mut parts) = (0, FrameParts::default());
+        for frame in self.writer.list.iter().map(|&frame| self.fanout.frame(frame)) {
+            total += frame.bytes.len();
+            parts.add(frame.parts);
+        }
+        let form = connection.form;
         let written = if let [only] = self.writer.list[..] {
             connection.socket.write(&self.fanout.frame(only).bytes)
         } else if total <= CORK_BYTES_MAX {
@@ -70,7 +73,7 @@ impl<S: Socket> Shard<S> {
         match written {
             Ok(n) if n == total => {
                 self.counters.bytes_out.add(n as u64);
-                self.counters.messages_out.add(self.writer.list.len() as u64);
+                self.counters.of(form).count_messages(self.writer.list.len(), parts);
             }
             Ok(n) => {
                 self.counters.bytes_out.add(n as u64);
@@ -96,14 +99,14 @@ impl<S: Socket> Shard<S> {
         while let Some(&index) = self.writer.list.get(taken) {
             taken += 1;
             let frame = self.fanout.frame(index);
-            let (local, bytes) = (frame.local, frame.bytes.clone());
+            let (local, bytes, parts) = (frame.local, frame.bytes.clone(), frame.parts);
             let is_latest = frame.offset.is_some()
                 && self.terms(key, local).is_some_and(|terms| terms.mode == Mode::Latest);
             let Some(connection) = self.connections.get_mut(key) else { return };
             let replaceable = is_latest.then_some(local);
             let queue = |outbox: &mut Outbox| outbox.push_message(bytes, replaceable, now.ms());
             connection.change_outbox(&self.marks, &self.counters, queue);
-            self.counters.messages_out.add(1);
+            self.counters.of(connection.form).count_messages(1, parts);
             let is_full = connection.outbox_bytes() >= self.marks.high_bytes;
             if is_full && !self.write_outbox(key, now) {
                 self.writer.list.drain(..taken);
@@ -138,7 +141,7 @@ impl<S: Socket> Shard<S> {
                     connection.change_outbox(marks, counters, queue);
                 }
                 written = written.saturating_sub(frame.bytes.len());
-                counters.messages_out.add(1);
+                counters.of(connection.form).count_messages(1, frame.parts);
                 continue;
             }
             let terms = self.locals.get(frame.local).and_then(|topic| {
@@ -147,7 +150,7 @@ impl<S: Socket> Shard<S> {
             match connection.admission(frame, terms) {
                 Admission::Queue => {
                     fits &= connection.enqueue(frame.bytes.clone(), marks, counters, now);
-                    counters.messages_out.add(1);
+                    counters.of(connection.form).count_messages(1, frame.parts);
                 }
                 Admission::Defer(after) => {
                     if connection.fall_behind(frame.local, after, now)
@@ -182,6 +185,14 @@ impl<S: Socket> Shard<S> {
     /// Sends a frame of the connection's own, behind everything that was sent before. It leaves
     /// with the next [`Self::flush_outbox`].
     pub(super) fn send(&mut self, key: Key, frame: Bytes, now: Now) {
+        if let Some(form) = self.form(key) {
+            self.counters.of(form).count_other(FrameParts::of_other(form, frame.len()));
+        }
+        self.queue_own(key, frame, now);
+    }
+
+    /// As [`Self::send`], of what is counted already.
+    pub(super) fn queue_own(&mut self, key: Key, frame: Bytes, now: Now) {
         self.stage_pending(key, now);
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.phase != Phase::Closing

@@ -70,6 +70,27 @@ impl Client {
         }
     }
 
+    /// What it opens an event stream for: mostly what it had, and from where it was.
+    pub(super) fn stream_start(&self, plan: &Plan, random: &mut Random) -> Vec<Asked> {
+        let (first, wish, since) = self.raw_start(random);
+        let mut sources = vec![Asked::Subscribe { topic: first, wish, since }];
+        if self.plan.form == WireForm::TopicEvents {
+            return sources;
+        }
+        for (topic, memory) in self.memory.iter().enumerate() {
+            if topic != first && random.one_in(2) {
+                let since = memory.as_ref().and_then(|(_, position)| position.clone());
+                sources.push(Asked::Subscribe { topic, wish, since });
+            }
+        }
+        for pattern in 0..plan.patterns.len() {
+            if random.one_in(4) {
+                sources.push(Asked::SubscribePattern { pattern, wish });
+            }
+        }
+        sources
+    }
+
     /// Begins an SDK session: connects, and mostly subscribes to what it had.
     pub(super) fn connect(&mut self, wire: Wire, record: &Record, random: &mut Random) {
         let mut session = Session::new(wire, &self.plan, self.memory.len());
@@ -103,6 +124,8 @@ impl Client {
             }
             Exit::Finish => pipe.finish(),
             Exit::Reset => pipe.reset(),
+            // Nobody asks a reader of events for a sign of life; its system gives one, or none.
+            Exit::Vanish if session.form().is_events() => pipe.reset(),
             Exit::Vanish => {}
         }
     }
@@ -115,6 +138,10 @@ impl Client {
     /// Does one of the things that clients do; what, for the trace.
     pub(super) fn act(&mut self, plan: &Plan, record: &mut Record, random: &mut Random) -> String {
         let Some(session) = self.session.as_mut() else { return "nothing".to_owned() };
+        if self.plan.form.is_events() {
+            session.wire.pipe().send(super::wire::TEXT, b"nobody listens");
+            return "say something on an event stream".to_owned();
+        }
         if random.one_in(12) {
             session.ping(vec![b'p'; random.below(10) as usize]);
             return "ping".to_owned();

@@ -13,6 +13,9 @@ use crate::time::Now;
 /// Longest ping in bytes, with the event that goes along.
 const PING_BYTES: usize = 220;
 
+/// Longest event that tells a place.
+pub(super) const PLACE_BYTES: usize = 100;
+
 /// A shard and whether it sleeps.
 #[derive(Debug)]
 pub(super) struct EventLoop {
@@ -48,18 +51,31 @@ pub(super) struct Link {
     pub(super) is_paused: bool,
     /// Most bytes of its own, such as replies, that may wait for it beside messages.
     pub(super) own_bytes: usize,
+    /// Whether it is an event stream of several topics, which is told its place each second.
+    pub(super) tells_place: bool,
 }
 
 impl Link {
     pub(super) fn new(number: u64, shard: usize, key: Key, wire: Wire, opened: Now) -> Self {
-        Self { shard, key, wire, number, opened, pings: 0, is_paused: false, own_bytes: 0 }
+        Self {
+            shard,
+            key,
+            wire,
+            number,
+            opened,
+            pings: 0,
+            is_paused: false,
+            own_bytes: 0,
+            tells_place: false,
+        }
     }
 
-    /// Allows for the pings that have become due.
+    /// Allows for the pings, and the place, that have become due within a second.
     pub(super) fn count_pings(&mut self, now: Now, limits: &Limits) {
         let pings = (now.ms() - self.opened.ms()) / limits.ping_interval_ms;
         self.own_bytes += (pings - self.pings) as usize * PING_BYTES;
         self.pings = pings;
+        self.own_bytes += usize::from(self.tells_place) * PLACE_BYTES;
     }
 }
 

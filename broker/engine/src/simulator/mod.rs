@@ -14,6 +14,7 @@ pub(crate) mod random;
 mod record;
 mod session;
 mod settle;
+mod stream;
 mod summary;
 mod trace;
 mod track;

@@ -118,7 +118,8 @@ impl Plan {
                 capacity => Pace::Slow { capacity },
             },
         });
-        let clients: Vec<ClientPlan> = clients.collect();
+        let mut clients: Vec<ClientPlan> = clients.collect();
+        read_as_events(&mut clients);
         Self {
             disconnects: ["a", "news", "stocks"]
                 .iter()
@@ -138,6 +139,15 @@ impl Plan {
             rings_have_room,
             unrest: random.pick(&[0, 0, 30]),
         }
+    }
+}
+
+/// Makes some of the raw streams event streams. Takes no number from the world's stream, so that
+/// worlds without raw streams stay what they are.
+fn read_as_events(clients: &mut [ClientPlan]) {
+    let raw = clients.iter_mut().filter(|client| client.form == WireForm::Raw);
+    for (client, form) in raw.zip([WireForm::TopicEvents, WireForm::Raw, WireForm::Events]) {
+        client.form = form;
     }
 }
 

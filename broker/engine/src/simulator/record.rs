@@ -213,7 +213,8 @@ impl Record {
         let told = told.unwrap_or_else(|| panic!("a message that was never published: {place:?}"));
         assert!(is_same(payload, &told.payload), "{place:?} came as {payload:?}");
         let opcode = match (form, told.payload.kind()) {
-            (WireForm::Raw, PayloadKind::Binary) | (WireForm::Sdk(Codec::MsgPack), _) => BINARY,
+            (WireForm::Raw | WireForm::TopicEvents, PayloadKind::Binary)
+            | (WireForm::Sdk(Codec::MsgPack), _) => BINARY,
             _ => TEXT,
         };
         assert_eq!(frame.opcode, opcode, "{place:?}");

@@ -11,6 +11,7 @@ use fanfare_protocol::{
 use super::asked::{Asked, Sent};
 use super::plan::{ClientPlan, Pace};
 use super::record::{Place, Record};
+use super::stream::EventReader;
 use super::track::Start;
 use super::ways::{PatternWay, Ways};
 use super::wire::{BINARY, CLOSE, Frame, FrameReader, PING, PONG, TEXT, Wire};
@@ -24,8 +25,12 @@ pub(super) struct Session {
     pub(super) wire: Wire,
     form: WireForm,
     reader: FrameReader,
+    /// In place of `reader` where the form is one of event streams.
+    pub(super) events: EventReader,
+    /// What an event stream was opened for.
+    pub(super) sources: Vec<Asked>,
     /// Commands whose replies have not come, in their order.
-    asked: VecDeque<(u64, Sent)>,
+    pub(super) asked: VecDeque<(u64, Sent)>,
     next_id: u64,
     /// Subscriptions that are live.
     pub(super) ways: Ways,
@@ -50,6 +55,8 @@ impl Session {
             form: plan.form,
             is_prompt: plan.pace == Pace::Prompt,
             reader: FrameReader::default(),
+            events: EventReader::default(),
+            sources: Vec::new(),
             asked: VecDeque::new(),
             next_id: 1,
             ways: Ways::new(topics),
@@ -60,6 +67,10 @@ impl Session {
             must_be_refused: false,
             closed: None,
         }
+    }
+
+    pub(super) fn form(&self) -> WireForm {
+        self.form
     }
 
     pub(super) fn wants(&self, topic: usize) -> bool {
@@ -107,15 +118,7 @@ impl Session {
         let mut commands = Vec::new();
         for asked in asked {
             let request = asked.request(record);
-            match asked {
-                Asked::Subscribe { topic, .. } => self.wanted[topic] = true,
-                Asked::Unsubscribe { topic } => self.wanted[topic] = false,
-                Asked::SubscribePattern { pattern, .. } => self.wanted_patterns.push(pattern),
-                Asked::UnsubscribePattern { pattern } => {
-                    self.wanted_patterns.retain(|wanted| *wanted != pattern);
-                }
-                Asked::Connect | Asked::Publish { .. } | Asked::Mistake { .. } => {}
-            }
+            self.want(&asked);
             commands.push(Command { id: Some(self.next_id), request });
             let sent = Sent { asked, now: record.now, heads: record.heads() };
             self.asked.push_back((self.next_id, sent));
@@ -127,6 +130,19 @@ impl Session {
         let mut pipe = self.wire.pipe();
         pipe.replies_due += commands.len();
         pipe.send(opcode, &out);
+    }
+
+    /// Notes what it subscribes to once this is done.
+    pub(super) fn want(&mut self, asked: &Asked) {
+        match *asked {
+            Asked::Subscribe { topic, .. } => self.wanted[topic] = true,
+            Asked::Unsubscribe { topic } => self.wanted[topic] = false,
+            Asked::SubscribePattern { pattern, .. } => self.wanted_patterns.push(pattern),
+            Asked::UnsubscribePattern { pattern } => {
+                self.wanted_patterns.retain(|wanted| *wanted != pattern);
+            }
+            Asked::Connect | Asked::Publish { .. } | Asked::Mistake { .. } => {}
+        }
     }
 
     /// Publishes on a raw stream.
@@ -147,6 +163,9 @@ impl Session {
     /// Reads up to `bytes` of what has come, answers what wants an answer, and judges it all.
     pub(super) fn hear(&mut self, bytes: usize, record: &mut Record) {
         let bytes = self.wire.pipe().take(bytes);
+        if self.form.is_events() {
+            return self.hear_events(&bytes, record);
+        }
         self.reader.push(&bytes);
         while let Some(frame) = self.reader.next() {
             match (frame.opcode, self.form) {
@@ -164,7 +183,7 @@ impl Session {
                 }
                 (_, WireForm::Raw) => self.hear_raw(frame, record),
                 (_, WireForm::Sdk(codec)) => self.hear_sdk(codec, frame, record),
-                (_, form) => panic!("no client has {form:?}"),
+                (_, form) => panic!("frames of {form:?}"),
             }
         }
     }
@@ -182,7 +201,7 @@ impl Session {
         self.hear_message(place, frame, &payload, record);
     }
 
-    fn hear_sdk(&mut self, codec: Codec, frame: Frame, record: &mut Record) {
+    pub(super) fn hear_sdk(&mut self, codec: Codec, frame: Frame, record: &mut Record) {
         let decoded = ServerFrame::decode(codec, frame.payload());
         match decoded.unwrap_or_else(|error| panic!("{error}: {frame:?}")) {
             ServerFrame::Reply(reply) => self.hear_reply(reply, record),
@@ -206,7 +225,7 @@ impl Session {
                 for (name, head) in ping.heads {
                     let track = self.ways.of_name(record.topic(&name));
                     let has = track.is_some_and(|track| {
-                        // Where the node has no room to keep the newest, the head says what is lost.
+                        // Where the node has no room for the newest, the head says what is lost.
                         let is_kept = track.terms.mode == Mode::All || record.rings_have_room();
                         track.has(head) || !is_kept
                     });
@@ -219,7 +238,13 @@ impl Session {
         }
     }
 
-    fn hear_message(&mut self, place: Place, frame: Frame, payload: &Payload, record: &mut Record) {
+    pub(super) fn hear_message(
+        &mut self,
+        place: Place,
+        frame: Frame,
+        payload: &Payload,
+        record: &mut Record,
+    ) {
         let track = self.ways.track(place.topic, &place.epoch, record);
         let track = track.unwrap_or_else(|| panic!("not subscribed: {place:?}"));
         let passed_over = track.hear(place.offset);
@@ -230,7 +255,7 @@ impl Session {
         record.check_frame(&place, self.form, frame, payload);
     }
 
-    fn hear_reply(&mut self, reply: Reply, record: &mut Record) {
+    pub(super) fn hear_reply(&mut self, reply: Reply, record: &mut Record) {
         let asked = self.asked.pop_front();
         let (id, sent) = asked.unwrap_or_else(|| panic!("nothing was asked: {reply:?}"));
         assert_eq!(reply.id, id, "replies come in order: {sent:?}, {reply:?}");

@@ -6,15 +6,18 @@ use crate::fault::{Fault, with_fault};
 const SEEDS: u64 = 200;
 
 /// What must have happened somewhere among so many worlds, or they prove little.
-const HAPPENED: [&str; 12] = [
+const HAPPENED: [&str; 15] = [
     "connections closed by the broker",
+    "event streams ended by the broker",
     "gaps",
     "heads told by pings",
+    "heartbeats",
     "lives of topics",
     "messages passed over",
     "patterns ended",
     "patterns subscribed",
     "pings",
+    "places told",
     "publishers made to wait",
     "subscriptions ended",
     "subscriptions recovered",

@@ -224,6 +224,11 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
+    /// An event of a stream: its bytes, and where in them its content begins.
+    pub(crate) fn of_event(opcode: u8, bytes: Vec<u8>, payload_at: usize) -> Self {
+        Self { opcode, bytes, payload_at }
+    }
+
     pub(crate) fn payload(&self) -> &[u8] {
         &self.bytes[self.payload_at..]
     }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use fanfare_protocol::{CloseCode, PayloadKind};
+use fanfare_protocol::{CloseCode, Filter, PayloadKind, Position};
 
+use super::asked::Asked;
 use super::client::{Client, Exit};
-use super::event_loop::{Bell, EventLoop, Link};
+use super::event_loop::{Bell, EventLoop, Link, PLACE_BYTES};
 use super::plan::{Deed, Plan};
 use super::random::Random;
 use super::record::{Place, Record};
@@ -15,7 +16,7 @@ use super::trace::Trace;
 use super::wire::Wire;
 use super::wish::Wish;
 use crate::counters::ShardCounters;
-use crate::shard::{ConnectionKind, ReadOutcome, Shard, StreamOptions};
+use crate::shard::{ConnectionKind, EventSource, ReadOutcome, Shard, StreamOptions};
 use crate::time::Now;
 use crate::topics::{TopicTable, WireForm};
 
@@ -272,11 +273,22 @@ impl World {
                 client.session = Some(session);
                 key
             }
-            form => panic!("no client has {form:?}"),
+            WireForm::TopicEvents | WireForm::Events => {
+                let sources = client.stream_start(&self.plan, &mut self.random);
+                let kind = stream_kind(client.plan.form, &sources, &self.record);
+                let key = event_loop.shard.open(wire.clone(), &kind, now);
+                let mut session = Session::new(wire.clone(), &client.plan, self.plan.topics.len());
+                session.begin_stream(sources, &self.record);
+                client.session = Some(session);
+                key
+            }
         };
         let number = self.record.summary.get("connections opened");
         self.record.summary.count("connections opened");
-        let link = Link::new(number, shard, key, wire, now);
+        let mut link = Link::new(number, shard, key, wire, now);
+        let asked = client.session.as_ref().map_or(0, |session| session.sources.len());
+        link.own_bytes = asked * REPLY_BYTES + PLACE_BYTES;
+        link.tells_place = client.plan.form == WireForm::Events;
         self.trace.tell(|| format!("client {at} opens {link}"));
         self.links.push(link);
     }
@@ -297,5 +309,39 @@ impl World {
     fn pick_link(&mut self, is_fit: impl Fn(&Link) -> bool) -> Option<usize> {
         let fit: Vec<usize> = (0..self.links.len()).filter(|at| is_fit(&self.links[*at])).collect();
         (!fit.is_empty()).then(|| self.random.pick(&fit))
+    }
+}
+
+/// The event stream that is opened for these subscriptions, which have one wish.
+fn stream_kind(form: WireForm, sources: &[Asked], record: &Record) -> ConnectionKind {
+    let mut wish = Wish::default();
+    let mut filters: Vec<(Filter, Option<Position>)> = Vec::new();
+    for source in sources {
+        let (filter, since) = match source {
+            Asked::Subscribe { topic, since, .. } => {
+                (Filter::Topic(record.topic_name(*topic).clone()), since.clone())
+            }
+            Asked::SubscribePattern { pattern, .. } => {
+                (Filter::Pattern(record.pattern(*pattern).clone()), None)
+            }
+            other => panic!("no source of a stream: {other:?}"),
+        };
+        if let Asked::Subscribe { wish: one, .. } | Asked::SubscribePattern { wish: one, .. } =
+            source
+        {
+            wish = *one;
+        }
+        filters.push((filter, since));
+    }
+    let Wish { mode, rate: max_rate, snapshot } = wish;
+    let options = StreamOptions { mode, max_rate, snapshot };
+    match (form, filters.as_slice()) {
+        (WireForm::TopicEvents, [(Filter::Topic(topic), since)]) => {
+            ConnectionKind::TopicEvents { topic: topic.clone(), since: since.clone(), options }
+        }
+        _ => {
+            let source = |(filter, since)| EventSource { filter, since };
+            ConnectionKind::Events { sources: filters.into_iter().map(source).collect(), options }
+        }
     }
 }

@@ -34,7 +34,8 @@ impl TopicTable {
     }
 
     /// The newest messages of a topic or, with `after`, the oldest that follow this position: at
-    /// most `limit`, which may be 0, and no more bytes than a page may have. `None` if there is no such topic.
+    /// most `limit`, which may be 0, and no more bytes than a page may have. `None` if there is no
+    /// such topic.
     ///
     /// Where the position cannot be recovered the page begins with the oldest that is kept.
     #[must_use]

@@ -26,7 +26,7 @@ pub enum WireForm {
 
 impl WireForm {
     /// All forms; a form's place is its [`Self::index`].
-    pub(crate) const ALL: [Self; 5] = [
+    pub const ALL: [Self; 5] = [
         Self::Raw,
         Self::Sdk(Codec::Json),
         Self::Sdk(Codec::MsgPack),
@@ -44,6 +44,16 @@ impl WireForm {
             Self::Sdk(Codec::MsgPack) => 2,
             Self::TopicEvents => 3,
             Self::Events => 4,
+        }
+    }
+
+    /// The transport that it belongs to, as metrics name it.
+    #[must_use]
+    pub fn transport(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Sdk(_) => "sdk",
+            Self::TopicEvents | Self::Events => "sse",
         }
     }
 

@@ -5,6 +5,7 @@
 #[cfg(any(test, feature = "simulator"))]
 mod audit;
 mod epoch;
+mod frame_parts;
 mod history;
 mod interest;
 mod keys;
@@ -23,6 +24,7 @@ pub use presence::{MemberId, PresenceSnapshot};
 pub use table::{PublishError, Published, TopicTable};
 pub use topic::Topic;
 
+pub(crate) use frame_parts::FrameParts;
 #[cfg(all(test, feature = "shuttle"))]
 pub(crate) use interest::Joined;
 pub(crate) use interest::{Join, JoinError};

@@ -62,6 +62,22 @@ fn header(opcode: Opcode, payload_len: usize) -> ([u8; HEADER_BYTES_MAX], usize)
     }
 }
 
+/// The length of the header of a server's frame that has `frame_len` bytes altogether.
+pub(crate) fn server_header_len(frame_len: usize) -> usize {
+    match frame_len {
+        0..=127 => 2,
+        128..=0x1_0003 => 4,
+        _ => HEADER_BYTES_MAX,
+    }
+}
+
+/// The length of the header of a client's frame with so much content.
+pub(crate) fn client_header_len(content_len: usize) -> usize {
+    const MASK_BYTES: usize = 4;
+    let (_, header_len) = header(Opcode::Binary, content_len);
+    header_len + MASK_BYTES
+}
+
 fn control(opcode: Opcode, payload: &[u8]) -> Bytes {
     let mut frame = FrameBuilder::with_capacity(payload.len());
     frame.payload().extend_from_slice(payload);
@@ -109,6 +125,7 @@ mod tests {
             let (bytes, payload_at) = frame.finish(Opcode::Binary);
             assert_eq!(&bytes[..payload_at], start);
             assert_eq!(bytes.len(), start.len() + len);
+            assert_eq!(server_header_len(bytes.len()), start.len());
             assert!(bytes[payload_at..].iter().all(|&b| b == b'x'));
         }
     }

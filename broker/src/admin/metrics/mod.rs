@@ -15,15 +15,13 @@ use fanfare_engine::TopicTable;
 use prometheus::TextEncoder;
 use tokio::sync::watch;
 
-use crate::http::HttpCounters;
-use crate::server::AllCounters;
+use crate::http::Meter;
 use values::Scrape;
 
 /// Everything that metrics are read from.
 pub(super) struct Metrics {
     pub(super) topics: Arc<TopicTable>,
-    pub(super) counters: AllCounters,
-    pub(super) http_counters: Arc<[Arc<HttpCounters>]>,
+    pub(super) meter: Meter,
     /// True while the broker stops.
     pub(super) stopping: watch::Receiver<bool>,
     pub(super) started: SystemTime,

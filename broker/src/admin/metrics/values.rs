@@ -11,7 +11,7 @@ use fanfare_engine::{
 use super::Metrics;
 use super::process::Process;
 use crate::clock;
-use crate::http::{self, Total, Transport};
+use crate::http::{Total, Transport};
 
 /// Values of labels, and the number that they have.
 pub(super) type Series = Vec<(Vec<String>, f64)>;
@@ -27,7 +27,7 @@ pub(super) struct Scrape<'a> {
 
 impl<'a> Scrape<'a> {
     pub(super) fn new(metrics: &'a Metrics) -> Self {
-        let counters = metrics.counters.read().clone();
+        let counters = metrics.meter.shards.read().clone();
         Self { metrics, counters, process: Process::read(), now_ms: clock::now().ms() }
     }
 
@@ -67,17 +67,22 @@ impl<'a> Scrape<'a> {
         since.map_or(0.0, |since| since.as_secs_f64())
     }
 
+    /// Messages handed to subscribers.
+    pub(super) fn messages_out(&self) -> u64 {
+        self.all().map(ShardCounters::messages_out).fold(0, u64::wrapping_add)
+    }
+
     pub(super) fn is_ready(&self) -> bool {
         !*self.metrics.stopping.borrow()
     }
 
     /// Connections that speak HTTP now.
     pub(super) fn http_connections(&self) -> u64 {
-        self.metrics.http_counters.iter().map(|counters| counters.connections.get()).sum()
+        self.metrics.meter.http_connections()
     }
 
     fn transports(&self) -> Vec<(Transport, Total)> {
-        http::totals(&self.metrics.http_counters)
+        self.metrics.meter.totals()
     }
 
     /// How long ago a shard last looked at its timers, in seconds.

@@ -65,12 +65,12 @@ fn mail_from_before_the_wait_does_not_end_it() {
 
 #[test]
 fn who_goes_away_is_forgotten_and_others_are_not() {
-    let mut world = World::new(|l| l.waiting_requests_max = 4);
+    let mut world = World::new(|l| l.waiting_requests_max = 9);
     let now = Now::default();
     let keys: Vec<WaiterKey> =
         (0..4).map(|_| world.shard.wait(&mut topics(&["b", "a"]), now).unwrap().unwrap()).collect();
-    let refused = world.shard.wait(&mut topics(&["a"]), now);
-    assert_eq!(refused, Err(WaitError::TooMany(4)));
+    let refused = world.shard.wait(&mut topics(&["a", "b"]), now);
+    assert_eq!(refused, Err(WaitError::TooMany(9)));
     world.shard.stop_waiting(keys[1], now);
     world.shard.stop_waiting(keys[1], now);
     let new = world.shard.wait(&mut topics(&["a"]), now).unwrap().unwrap();

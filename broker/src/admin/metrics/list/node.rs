@@ -54,7 +54,7 @@ pub(super) const SHARDS: &[Metric] = &[
         "fanfare_shard_messages_out_total",
         "messages",
         "Deliveries of the shard.",
-        Shards(|s, shard| s.shard(shard).messages_out.get() as f64),
+        Shards(|s, shard| s.shard(shard).messages_out() as f64),
     )
     .labels(SHARD),
     gauge(

@@ -1,15 +1,20 @@
 //! Connections, and the messages that come and go on them.
 
 use super::super::values;
-use super::Source::{Labelled, Sum};
+use super::Source::{Labelled, Node, Sum};
 use super::{Metric, NAMESPACE, Source, counter, gauge, histogram};
 
 pub(super) const CONNECTIONS: &[Metric] = &[
-    gauge("fanfare_connections", "connections", "Connections open now.", Sum(|c| &c.connections)),
+    gauge(
+        "fanfare_connections",
+        "connections",
+        "WebSockets and event streams open now.",
+        Sum(|c| &c.connections),
+    ),
     counter(
         "fanfare_connections_opened_total",
         "connections",
-        "Connections opened.",
+        "WebSockets and event streams opened.",
         Sum(|c| &c.connections_opened),
     ),
     counter(
@@ -71,7 +76,7 @@ pub(super) const TRAFFIC: &[Metric] = &[
         "fanfare_messages_out_total",
         "messages",
         "Deliveries: messages handed to subscribers' sockets or outboxes.",
-        Sum(|c| &c.messages_out),
+        Node(|s| Some(s.messages_out() as f64)),
     ),
     counter(
         "fanfare_in_bytes_total",

@@ -32,6 +32,7 @@ impl Timers {
         slot.due_ms = due_ms;
         if slot.queued_ms.is_none_or(|queued_ms| due_ms < queued_ms) {
             slot.queued_ms = Some(due_ms);
+            self.drop_outdated();
             self.queue.push(Reverse((due_ms, index, serial)));
         }
     }
@@ -40,6 +41,16 @@ impl Timers {
     pub(super) fn forget(&mut self, index: usize) {
         if let Some(slot) = self.slots.get_mut(index) {
             *slot = Slot::default();
+        }
+    }
+
+    /// Most connections have become something else long before their first time comes. So what is
+    /// left of them is dropped, and costs no memory after a wave.
+    fn drop_outdated(&mut self) {
+        while let Some(&Reverse((_, index, serial))) = self.queue.peek()
+            && self.slots[index].serial != serial
+        {
+            self.queue.pop();
         }
     }
 
@@ -106,5 +117,15 @@ mod tests {
             assert_eq!(timers.pop_due(now), None);
         }
         assert!(timers.queue.len() <= 4, "{}", timers.queue.len());
+    }
+
+    #[test]
+    fn who_is_forgotten_leaves_nothing() {
+        let mut timers = Timers::default();
+        for serial in 1..10_000 {
+            timers.set(0, serial, serial + 10_000);
+            timers.forget(0);
+        }
+        assert_eq!(timers.queue.len(), 1);
     }
 }

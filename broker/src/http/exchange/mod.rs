@@ -4,9 +4,11 @@
 //! Owns where a connection stands and how long that may last. What requests are answered is
 //! decided elsewhere.
 
+mod ends;
+
 use std::net::IpAddr;
 
-use fanfare_engine::{ConnectionKind, Limits, Now, WaiterKey};
+use fanfare_engine::{ConnectionKind, Now};
 use http::{Method, StatusCode};
 
 use super::body::{BodyDecoder, BodyError};
@@ -20,10 +22,6 @@ use super::{Answer, Asked, Begun, HttpContext, Takeover};
 
 /// How long a `POST` waits for a node that is behind, before it is told to come back.
 const CONGESTION_PATIENCE_MS: u64 = 2_000;
-
-/// How long the end of a connection is waited for, so that its last reply can be read: closing
-/// while the peer sends would reset the connection and throw the reply away.
-const LINGER_MS: u64 = 1_000;
 
 /// Bytes of replies after which they are written before further requests are answered.
 const REPLY_BYTES_MARK: usize = 64 * 1_024;
@@ -67,6 +65,16 @@ struct Exchanged {
     sizes: Sizes,
 }
 
+/// A connection that leaves HTTP.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) kind: ConnectionKind,
+    /// What is answered first of all.
+    pub(crate) head: Vec<u8>,
+    /// What has come behind its request.
+    pub(crate) early: Vec<u8>,
+}
+
 /// What a connection needs next.
 #[derive(Debug)]
 pub(crate) enum Step {
@@ -78,8 +86,8 @@ pub(crate) enum Step {
     Wait,
     /// [`Exchange::resume`], once the node has caught up.
     CatchUp,
-    /// To be taken over, with what has come behind its request.
-    TakeOver(Box<ConnectionKind>, Vec<u8>),
+    /// To be taken over once the replies before are written.
+    TakeOver(Box<Taken>),
     /// To be ended once its replies are written, and, if it lingers, once the peer is done too.
     End { lingers: bool },
 }
@@ -131,7 +139,10 @@ impl Exchange {
         };
         let rest = input[used..].to_vec();
         match step {
-            Step::TakeOver(kind, _) => Step::TakeOver(kind, rest),
+            Step::TakeOver(mut taken) => {
+                taken.early = rest;
+                Step::TakeOver(taken)
+            }
             Step::End { lingers } => Step::End { lingers: lingers || !rest.is_empty() },
             step => {
                 self.unread = rest;
@@ -193,14 +204,14 @@ impl Exchange {
         let mut exchanged = Exchanged { asked, framing, sizes };
         match begun {
             Begun::Takeover(Takeover { kind, head, transport }) => {
-                out.extend_from_slice(&head);
                 let status = match transport {
                     Transport::Sse => StatusCode::OK,
                     _ => StatusCode::SWITCHING_PROTOCOLS,
                 };
                 let sizes = Sizes { head_out: head.len(), ..exchanged.sizes };
                 context.counters.count(Usage::nothing(transport), status, sizes);
-                (len, Some(Step::TakeOver(Box::new(kind), Vec::new())))
+                let takeover = Box::new(Taken { kind, head, early: Vec::new() });
+                (len, Some(Step::TakeOver(takeover)))
             }
             Begun::Answer(answer) => {
                 let behind = (input.len() - len) as u64;
@@ -361,91 +372,6 @@ impl Exchange {
     fn enter(&mut self, phase: Phase, now: Now) -> Phase {
         self.began = now;
         std::mem::replace(&mut self.phase, phase)
-    }
-
-    /// What the connection waits for.
-    pub(crate) fn waits_for(&self) -> Option<WaiterKey> {
-        match &self.phase {
-            Phase::Waiting(held) => Some(held.1.key),
-            _ => None,
-        }
-    }
-
-    /// Whether bytes of a request wait to be used.
-    pub(crate) fn has_unread(&self) -> bool {
-        !self.unread.is_empty()
-    }
-
-    /// Whether the client's bytes are of use now.
-    pub(crate) fn wants_input(&self) -> bool {
-        matches!(self.phase, Phase::Head | Phase::Body(_) | Phase::Ending)
-    }
-
-    /// Bytes of an unfinished body.
-    pub(crate) fn body_bytes(&self) -> usize {
-        match &self.phase {
-            Phase::Body(receiving) => receiving.decoder.body.len(),
-            _ => 0,
-        }
-    }
-
-    /// Whether a request of this connection was answered.
-    pub(crate) fn has_served(&self) -> bool {
-        self.has_served
-    }
-
-    /// When the phase has lasted too long, in milliseconds.
-    pub(crate) fn due_ms(&self, limits: &Limits) -> u64 {
-        let patience = match &self.phase {
-            Phase::Head if self.has_served && self.unread.is_empty() => limits.http_idle_timeout_ms,
-            Phase::Head => limits.handshake_timeout_ms,
-            Phase::Body(receiving) => {
-                let bytes = receiving.decoder.body.len() as u64;
-                limits.message_timeout_ms + bytes * 1_000 / limits.message_bytes_per_second_min
-            }
-            Phase::Waiting(held) => held.1.time.as_millis() as u64,
-            Phase::Congested(_) => CONGESTION_PATIENCE_MS,
-            Phase::Ending => LINGER_MS,
-        };
-        self.began.ms() + patience
-    }
-
-    /// Ends the phase whose time is over.
-    pub(crate) fn handle_timeout(
-        &mut self,
-        out: &mut Vec<u8>,
-        context: &HttpContext,
-        now: Now,
-    ) -> Step {
-        let limits = context.topics.limits();
-        match &mut self.phase {
-            // Between two requests silence is no fault, and a reply to none would confuse.
-            Phase::Head if self.has_served && self.unread.is_empty() => self.end(false, now),
-            Phase::Head => {
-                let seconds = limits.handshake_timeout_ms as f64 / 1_000.0;
-                let detail = format!("no whole request came within {seconds} s");
-                context.shard_counters.handshakes_timed_out.add(1);
-                self.refuse(StatusCode::REQUEST_TIMEOUT, &detail, out, context, now)
-            }
-            Phase::Body(_) => {
-                let detail =
-                    format!("the body did not end within {} ms", limits.message_timeout_ms);
-                let reply = problem(StatusCode::REQUEST_TIMEOUT, &detail);
-                let answer = Answer { reply, usage: Usage::nothing(Transport::Publish) };
-                self.fail_body(answer, out, context, now)
-            }
-            Phase::Waiting(_) | Phase::Congested(_) => self.resume(out, context, now),
-            Phase::Ending => Step::End { lingers: false },
-        }
-    }
-
-    /// Ends what can be ended now, because the broker stops.
-    pub(crate) fn stop(&mut self, out: &mut Vec<u8>, context: &HttpContext, now: Now) -> Step {
-        match &self.phase {
-            Phase::Head => self.end(false, now),
-            Phase::Waiting(_) | Phase::Congested(_) => self.resume(out, context, now),
-            Phase::Body(_) | Phase::Ending => Step::Read,
-        }
     }
 }
 

@@ -4,19 +4,22 @@
 //! through the shard's one buffer, so an idle poller owns none, and no task and no timer either.
 //! What a connection says and may do is in `http::Exchange`.
 
+mod timers;
+mod writing;
+
 use std::collections::{HashMap, VecDeque};
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Shutdown};
+use std::io::{self, ErrorKind, Read};
+use std::net::IpAddr;
 use std::rc::Rc;
 
-use fanfare_engine::{ConnectionKind, Now, WaiterKey};
+use fanfare_engine::{Now, WaiterKey};
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use slab::Slab;
+use timers::Timers;
 
-use super::timers::Timers;
-use crate::http::{Exchange, HttpContext, Step};
+use crate::http::{Exchange, HttpContext, Step, Taken};
 
 /// The token of the listener in each shard's poll.
 const LISTENER: Token = Token(usize::MAX - 1);
@@ -51,6 +54,9 @@ pub(super) struct Requests {
     congested: VecDeque<(usize, u64)>,
     /// Replies to the connection at hand.
     out: Vec<u8>,
+    /// Bytes of replies that sockets did not take, and how many they may be.
+    unsent_bytes: usize,
+    unsent_bytes_max: usize,
 }
 
 struct Client {
@@ -84,6 +90,8 @@ impl Requests {
         context: Rc<HttpContext>,
     ) -> io::Result<Self> {
         registry.register(&mut listener, LISTENER, Interest::READABLE)?;
+        let shards = context.topics.mailboxes().len();
+        let unsent_bytes_max = context.topics.limits().outbox_total_bytes_max / shards;
         Ok(Self {
             listener: Some(listener),
             registry,
@@ -95,6 +103,8 @@ impl Requests {
             ready: VecDeque::new(),
             congested: VecDeque::new(),
             out: Vec::new(),
+            unsent_bytes: 0,
+            unsent_bytes_max,
         })
     }
 
@@ -218,7 +228,13 @@ impl Requests {
     fn receive(&mut self, index: usize, input: &[u8], now: Now) {
         let Some(client) = self.clients.get_mut(index) else { return };
         let bytes_before = client.exchange.body_bytes();
-        let step = client.exchange.receive(input, &mut self.out, &self.context, now);
+        let mut step = client.exchange.receive(input, &mut self.out, &self.context, now);
+        if self.context.shard_counters.unfinished_bytes.get() + client.exchange.body_bytes() as u64
+            > self.context.topics.limits().unfinished_bytes_max as u64
+            && client.exchange.body_bytes() > bytes_before
+        {
+            step = client.exchange.give_body_up(&mut self.out, &self.context, now);
+        }
         self.count_body(index, bytes_before);
         self.go_on(index, step, now);
     }
@@ -245,7 +261,7 @@ impl Requests {
                 }
             }
             Step::CatchUp => self.congested.push_back((index, client.serial)),
-            Step::TakeOver(kind, early) => return self.hand_over(index, &kind, early),
+            Step::TakeOver(taken) => return self.hand_over(index, *taken),
             Step::End { lingers } => {
                 client.end = if lingers { End::Lingering } else { End::AtOnce };
                 self.end_if_written(index, now);
@@ -254,82 +270,15 @@ impl Requests {
         self.set_timer(index);
     }
 
-    /// Hands a connection to the engine, with what came behind its request.
-    fn hand_over(&mut self, index: usize, kind: &ConnectionKind, mut early: Vec<u8>) {
+    /// Hands a connection to the engine, unless replies to requests before are still unsent: who
+    /// does not read them has no use for more.
+    fn hand_over(&mut self, index: usize, taken: Taken) {
         self.timers.forget(index);
         let client = self.clients.remove(index);
         self.context.counters.connections.set(self.clients.len() as u64);
-        // A socket that cannot take its first 200 bytes is broken.
         if client.unsent.is_empty() {
             // Fails only if the system cannot watch the socket; dropping it tells the client.
-            let _ = self.context.local.open(client.stream, kind, &mut early);
-        }
-    }
-
-    /// Writes what is in `out`, behind what waits. Whether the socket is sound.
-    fn write(&mut self, index: usize, now: Now) -> bool {
-        let Some(client) = self.clients.get_mut(index) else { return true };
-        if self.out.is_empty() {
-            return true;
-        }
-        if !client.unsent.is_empty() {
-            client.unsent.append(&mut self.out);
-            return true;
-        }
-        let written = write_all(&mut client.stream, &self.out);
-        let is_sound = written.is_ok();
-        let rest = &self.out[written.unwrap_or(self.out.len())..];
-        if !rest.is_empty() {
-            client.unsent.extend_from_slice(rest);
-            client.sent = now;
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            let watched = self.registry.reregister(&mut client.stream, token(index), interest);
-            self.out.clear();
-            return watched.is_ok();
-        }
-        self.out.clear();
-        if self.out.capacity() > READ_BYTES {
-            self.out = Vec::new();
-        }
-        is_sound
-    }
-
-    /// Writes what the socket did not take before.
-    fn flush(&mut self, index: usize, now: Now) {
-        let Some(client) = self.clients.get_mut(index) else { return };
-        let Ok(written) = write_all(&mut client.stream, &client.unsent) else {
-            return self.remove(index, now);
-        };
-        if written > 0 {
-            client.sent = now;
-            client.unsent.drain(..written);
-        }
-        if client.unsent.is_empty() {
-            client.unsent = Vec::new();
-            let interest = Interest::READABLE;
-            if self.registry.reregister(&mut client.stream, token(index), interest).is_err() {
-                return self.remove(index, now);
-            }
-            self.end_if_written(index, now);
-            self.make_ready(index);
-        }
-        self.set_timer(index);
-    }
-
-    fn end_if_written(&mut self, index: usize, now: Now) {
-        let Some(client) = self.clients.get_mut(index) else { return };
-        match client.end {
-            End::AtOnce if client.unsent.is_empty() => self.remove(index, now),
-            End::Lingering if client.unsent.is_empty() => {
-                client.end = End::Told;
-                // Fails where the peer is gone already.
-                if client.stream.shutdown(Shutdown::Write).is_err() {
-                    return self.remove(index, now);
-                }
-                client.has_more = true;
-                self.make_ready(index);
-            }
-            _ => {}
+            let _ = self.context.local.open(client.stream, taken);
         }
     }
 
@@ -447,6 +396,7 @@ impl Requests {
 
     fn remove(&mut self, index: usize, now: Now) {
         let Some(client) = self.clients.try_remove(index) else { return };
+        self.unsent_bytes -= client.unsent.len();
         self.context.counters.connections.set(self.clients.len() as u64);
         self.timers.forget(index);
         self.out.clear();
@@ -461,19 +411,4 @@ impl Requests {
 
 fn token(index: usize) -> Token {
     Token(index | REQUEST_BIT)
-}
-
-/// Writes as much as the socket takes; how much that was.
-fn write_all(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    let mut written = 0;
-    while written < bytes.len() {
-        match stream.write(&bytes[written..]) {
-            Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(n) => written += n,
-            Err(e) if e.kind() == ErrorKind::WouldBlock => break,
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(written)
 }
