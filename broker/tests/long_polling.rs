@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use fanfare::Server;
 use serde_json::json;
 use support::{Kept, http, metric_becomes, position, publish, start, start_with};
+use tokio::io::AsyncWriteExt;
 
 /// Waits until so many requests wait.
 async fn waiting(server: &Server, count: u32) {
@@ -153,6 +154,15 @@ async fn who_goes_away_while_waiting_leaves_nothing_behind() {
     }
     waiting(&server, 20).await;
     drop(pollers);
+    waiting(&server, 0).await;
+    // One that ends its side in the same breath as it asks.
+    let asked = b"GET /v1/topics/a?wait=60s HTTP/1.1\r\nHost: a\r\n\r\n";
+    for _ in 0..20 {
+        let mut poller = Kept::connect(&server).await;
+        poller.stream.write_all(asked).await.unwrap();
+        poller.stream.shutdown().await.unwrap();
+        assert_eq!(poller.rest().await, "");
+    }
     waiting(&server, 0).await;
     server.stop().await;
 }

@@ -85,6 +85,17 @@ async fn a_connection_is_kept_for_further_requests_and_chunks_are_understood() {
 }
 
 #[tokio::test]
+async fn a_publish_waits_for_a_node_that_is_behind_but_not_for_ever() {
+    let server = start_with(|l| l.mailbox_messages_mark = 0);
+    let begun = std::time::Instant::now();
+    let answer = http(&server, "POST /v1/topics/a", &[], b"1").await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")), "{answer:?}");
+    assert!(begun.elapsed() >= std::time::Duration::from_secs(2));
+    assert_eq!(server.messages_in(), 0);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_body_that_does_not_end_is_given_up() {
     let server = start_with(|l| l.message_timeout_ms = 300);
     let begun = b"POST /v1/topics/a HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc";

@@ -303,6 +303,7 @@ impl Exchange {
 
     /// Goes on once what [`Step::Wait`] or [`Step::CatchUp`] asked for has come, or never will.
     pub(crate) fn resume(&mut self, out: &mut Vec<u8>, context: &HttpContext, now: Now) -> Step {
+        let began = self.began;
         let step = match self.enter(Phase::Head, now) {
             Phase::Waiting(held) => {
                 let (exchanged, wait) = *held;
@@ -310,12 +311,12 @@ impl Exchange {
                 self.answer(exchanged, answer, out, context, now)
             }
             Phase::Congested(held) => {
-                let (phase, began) = (Phase::Congested(held), self.began);
-                self.enter(phase, began);
+                // Still the same wait.
+                self.enter(Phase::Congested(held), began);
                 self.publish(out, context, now)
             }
             phase => {
-                self.phase = phase;
+                self.enter(phase, began);
                 Some(Step::Read)
             }
         };

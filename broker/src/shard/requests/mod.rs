@@ -187,10 +187,12 @@ impl Requests {
         let Some(client) = self.clients.get_mut(index) else { return };
         let is_over = event.is_read_closed() || event.is_error();
         client.has_more |= event.is_readable() || is_over;
-        if is_over && client.exchange.waits_for().is_some() {
-            return self.remove(index, now);
-        }
         self.read(index, scratch, is_over, now);
+        // Nobody is left to be answered, whether the end came before the request was read or after.
+        let waits = |client: &Client| client.exchange.waits_for().is_some();
+        if is_over && self.clients.get(index).is_some_and(waits) {
+            self.remove(index, now);
+        }
     }
 
     /// Reads a connection, unless its replies or what it waits for come first.

@@ -10,8 +10,8 @@ use mio::net::TcpStream;
 use super::{End, READ_BYTES, Requests, token};
 
 impl Requests {
-    /// Writes what is in `out`, behind what waits. `false`: the socket is broken, or the shard keeps
-    /// too much already for those who do not read.
+    /// Writes what is in `out`, behind what waits. `false`: the socket is broken, or the shard
+    /// keeps too much already for those who do not read.
     pub(super) fn write(&mut self, index: usize, now: Now) -> bool {
         let Some(client) = self.clients.get_mut(index) else { return true };
         if self.out.is_empty() {
