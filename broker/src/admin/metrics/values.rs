@@ -61,15 +61,15 @@ impl<'a> Scrape<'a> {
         self.all().map(|counters| pick(counters).get()).fold(0, u64::wrapping_add)
     }
 
-    /// Messages handed to subscribers, over all wire forms.
-    pub(super) fn messages_out(&self) -> u64 {
-        self.all().map(ShardCounters::messages_out).fold(0, u64::wrapping_add)
-    }
-
     /// When the node started, in seconds of Unix time.
     pub(super) fn start_seconds(&self) -> f64 {
         let since = self.metrics.started.duration_since(UNIX_EPOCH);
         since.map_or(0.0, |since| since.as_secs_f64())
+    }
+
+    /// Messages handed to subscribers.
+    pub(super) fn messages_out(&self) -> u64 {
+        self.all().map(ShardCounters::messages_out).fold(0, u64::wrapping_add)
     }
 
     pub(super) fn is_ready(&self) -> bool {

@@ -11,17 +11,17 @@ use crate::http::problem::problem;
 const LINGER_MS: u64 = 1_000;
 
 impl Exchange {
+    /// Whether a request of this connection was answered.
+    pub(crate) fn has_served(&self) -> bool {
+        self.has_served
+    }
+
     /// What the connection waits for.
     pub(crate) fn waits_for(&self) -> Option<WaiterKey> {
         match &self.phase {
             Phase::Waiting(held) => Some(held.1.key),
             _ => None,
         }
-    }
-
-    /// Whether a request of this connection was answered.
-    pub(crate) fn has_served(&self) -> bool {
-        self.has_served
     }
 
     /// Whether bytes of a request wait to be used.

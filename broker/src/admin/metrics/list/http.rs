@@ -1,4 +1,4 @@
-//! HTTP on the data port: requests, and bytes by what they are.
+//! Transports: bytes by what they are, messages, and requests over HTTP.
 
 use super::super::values;
 use super::Source::{Labelled, Node, Sum};
@@ -16,8 +16,9 @@ pub(super) const HTTP: &[Metric] = &[
     counter(
         "fanfare_transport_bytes_total",
         "bytes",
-        "Bytes by what they are: `head` of requests and responses, `framing`, `envelope` around \
-         payloads, and `payload`.",
+        "Bytes by transport and by what they are: `head` of HTTP requests and responses, \
+         `framing`, `envelope` around payloads, and `payload`. Headers of the fragments of one \
+         message count once.",
         Labelled(values::transport_bytes),
     )
     .labels(&["transport", "direction", "part"]),

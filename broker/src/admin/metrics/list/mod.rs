@@ -58,7 +58,7 @@ pub(super) const SECTIONS: &[Section] = &[
     Section { question: "Is it well?", metrics: HEALTH },
     Section { question: "Who is connected, and how do connections end?", metrics: CONNECTIONS },
     Section { question: "How much is published and delivered?", metrics: TRAFFIC },
-    Section { question: "What goes over HTTP?", metrics: HTTP },
+    Section { question: "What does each transport carry?", metrics: HTTP },
     Section { question: "How fast is a message from publish to socket?", metrics: SPEED },
     Section { question: "Who is slow, and what became of their messages?", metrics: SLOWNESS },
     Section { question: "How full is what has a limit?", metrics: BUDGETS },

@@ -5,11 +5,16 @@ use super::Source::{Labelled, Node, Sum};
 use super::{Metric, NAMESPACE, Source, counter, gauge, histogram};
 
 pub(super) const CONNECTIONS: &[Metric] = &[
-    gauge("fanfare_connections", "connections", "Connections open now.", Sum(|c| &c.connections)),
+    gauge(
+        "fanfare_connections",
+        "connections",
+        "WebSockets and event streams open now.",
+        Sum(|c| &c.connections),
+    ),
     counter(
         "fanfare_connections_opened_total",
         "connections",
-        "Connections opened.",
+        "WebSockets and event streams opened.",
         Sum(|c| &c.connections_opened),
     ),
     counter(
