@@ -14,36 +14,39 @@ use crate::ServerConfig;
 const WIDTH: usize = 96;
 
 const FILE_HEAD: &str = "\
-Fanfare's configuration: every setting, with its default. Keep what you change and delete the rest. \
-`fanfare config check FILE` says what a file comes to, `fanfare config schema` helps an editor.";
+Fanfare's configuration: every setting, with its default. Keep what you change and delete the \
+rest. `fanfare config check FILE` says what a file comes to, `fanfare config schema` helps an \
+editor.";
 
 const NAMESPACES_HEAD: &str = "\
-A namespace is the first level of topic names: stocks.AAPL is in the namespace stocks. This one is for \
-topics whose namespace has no table here. A table such as [namespaces.stocks] takes from it what it \
-does not say itself.";
+A namespace is the first level of topic names: stocks.AAPL is in the namespace stocks. This one \
+is for topics whose namespace has no table here. A table such as [namespaces.stocks] takes from \
+it what it does not say itself.";
 
 const DOC_HEAD: &str = "\
 # Configuration
 
 Written by `fanfare config doc`; a test keeps it as it is.
 
-A value is the default, unless the file says otherwise, unless the environment says otherwise, unless a
-flag does. Everything is checked before anything listens, and all mistakes are told at once; the exit
-code is then 78.
+A value is the default, unless the file says otherwise, unless the environment says otherwise,
+unless a flag does. Everything is checked before anything listens, and all mistakes are told at
+once; the exit code is then 78.
 
-- **File**: `fanfare serve --config fanfare.toml`, or `FANFARE_CONFIG`. `fanfare config default` writes
-  one with every key. A key that does not exist is a mistake.
-- **Environment**: `FANFARE_` and the key in capitals, with `_` for a dot: `FANFARE_LIMITS_OUTBOX_MAX=2MiB`,
-  `FANFARE_NAMESPACES_DEFAULT_LATEST=true`. Several origins are separated by commas. Other namespaces
-  than the default one are for the file and for flags: what they are called may not be a variable's name.
+- **File**: `fanfare serve --config fanfare.toml`, or `FANFARE_CONFIG`. `fanfare config default`
+  writes one with every key. A key that does not exist is a mistake.
+- **Environment**: `FANFARE_` and the key in capitals, with `_` for a dot:
+  `FANFARE_LIMITS_OUTBOX_MAX=2MiB`, `FANFARE_NAMESPACES_DEFAULT_LATEST=true`. Several origins are
+  separated by commas. Other namespaces than the default one are for the file and for flags: what
+  they are called may not be a variable's name.
 - **Flags**: `--set KEY=VALUE` for every key, and those named below.
-- **Durations** are written `\"500ms\"`, `\"30s\"`, `\"1h 30m\"`; **sizes** `4096`, `\"64KiB\"`, `\"1MB\"`.
+- **Durations** are written `\"500ms\"`, `\"30s\"`, `\"1h 30m\"`; **sizes** `4096`, `\"64KiB\"`,
+  `\"1MB\"`.
 
-`SIGHUP`, or `curl -X POST` on `/v1/reload` of the admin port, reads it all again. What is marked *live*
-then takes effect at once and without closing a connection; for the rest the answer says that the broker
-must be started again. If there is a mistake anywhere, nothing changes and all mistakes are told. A topic
-keeps the options of its namespace for as long as it is in memory: new ones are for topics that come into
-being later. Limits that are lowered do not end what is there already.
+`SIGHUP`, or `curl -X POST` on `/v1/reload` of the admin port, reads it all again. What is marked
+*live* then takes effect at once and without closing a connection; for the rest the answer says that
+the broker must be started again. If there is a mistake anywhere, nothing changes and all mistakes
+are told. A topic keeps the options of its namespace for as long as it is in memory: new ones are
+for topics that come into being later. Limits that are lowered do not end what is there already.
 ";
 
 /// The reference file: every setting with its default and what is to be said of it.

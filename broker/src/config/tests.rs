@@ -140,8 +140,8 @@ latest = true
         "  FILE:9: there is no setting namespaces.a.latests; did you mean namespaces.a.latest?",
         "  FILE:12: \"a.b\" is no namespace; use the first level of topic names, as `stocks`",
         "  FILE:14: there is no setting namespace; did you mean ",
-        "  FANFARE_LIMITS_OUTBOX_TOTL: there is no setting FANFARE_LIMITS_OUTBOX_TOTL; did you mean \
-         FANFARE_LIMITS_OUTBOX_TOTAL?",
+        "  FANFARE_LIMITS_OUTBOX_TOTL: there is no setting FANFARE_LIMITS_OUTBOX_TOTL; did you \
+         mean FANFARE_LIMITS_OUTBOX_TOTAL?",
         "  --set limits.ping_intervall: there is no setting limits.ping_intervall; did you mean \
          limits.ping_interval?",
         "  --set namespaces.a b.latest: \"a b\" is no namespace;",
