@@ -1,7 +1,7 @@
 //! The composition of a broker: the only file that knows every room.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread;
@@ -113,6 +113,18 @@ impl Server {
     /// # Errors
     /// [`StartError`]; then nothing is left running.
     pub fn start(config: ServerConfig) -> Result<Self, StartError> {
+        Self::start_on(config, None)
+    }
+
+    /// As [`Self::start`], accepting from `inherited` in place of the address to listen on: a
+    /// listener that whoever started this process has opened.
+    ///
+    /// # Errors
+    /// [`StartError`]; then nothing is left running.
+    pub fn start_on(
+        config: ServerConfig,
+        inherited: Option<TcpListener>,
+    ) -> Result<Self, StartError> {
         config.limits.check()?;
         let count = config.shards.get();
         if count > SHARDS_MAX {
@@ -124,10 +136,13 @@ impl Server {
         // was full, which may be long after; the broker is to be first, because it says why.
         let user_timeout =
             Duration::from_millis(2 * limits.stall_timeout_ms + limits.close_timeout_ms);
-        let listeners =
-            net::listen(config.listen, count, user_timeout).map_err(listen_error(config.listen))?;
-        let admin_listener = std::net::TcpListener::bind(config.admin_listen)
-            .map_err(listen_error(config.admin_listen))?;
+        let listeners = match inherited {
+            Some(listener) => net::share(listener, count, user_timeout),
+            None => net::listen(config.listen, count, user_timeout),
+        };
+        let listeners = listeners.map_err(listen_error(config.listen))?;
+        let admin_listener =
+            TcpListener::bind(config.admin_listen).map_err(listen_error(config.admin_listen))?;
         let addr = listeners[0].local_addr()?;
 
         let polls = (0..count).map(|_| mio::Poll::new()).collect::<io::Result<Vec<_>>>()?;
@@ -223,21 +238,33 @@ impl Server {
         self.counters.read().iter().map(|c| c.messages_in.get()).sum()
     }
 
-    /// Stops accepting, closes every connection with 1012 and waits until all are gone; those
-    /// that do not say goodbye are cut after the close timeout.
-    pub async fn stop(self) {
+    /// Stops accepting, closes every connection with 1012, a thousand in a second, and waits until
+    /// all are gone; those that do not say goodbye are cut after the close timeout. Returns how
+    /// many were still there at the end of the drain timeout.
+    pub async fn stop(self) -> u64 {
+        let deadline = Duration::from_millis(self.topics.limits().drain_timeout_ms);
         let _ = self.stop.send(true);
-        let threads = self.shards.into_iter().chain([self.admin.thread]);
-        let joined = tokio::task::spawn_blocking(move || {
-            threads.map(thread::JoinHandle::join).filter(Result::is_err).count()
-        });
         // A thread that panicked has printed why; there is nothing left to stop.
-        let _ = tokio::time::timeout(STOP_DEADLINE, joined).await;
+        let _ = tokio::time::timeout(deadline, join(self.shards)).await;
+        let left = self.counters.read().iter().map(|c| c.connections.get()).sum();
+        // The admin port lives as long as this.
+        drop(self.stop);
+        let _ = tokio::time::timeout(ADMIN_TIMEOUT, join(vec![self.admin.thread])).await;
+        left
     }
 }
 
-/// Longest that a stop may take: the close timeout and some room.
-const STOP_DEADLINE: Duration = Duration::from_secs(10);
+/// Longest wait for the admin port, which has nothing to finish.
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(1);
+
+async fn join(threads: Vec<thread::JoinHandle<()>>) {
+    let join = move || {
+        for thread in threads {
+            let _ = thread.join();
+        }
+    };
+    let _ = tokio::task::spawn_blocking(join).await;
+}
 
 /// Publishes from inside the broker's process, such as an embedded feed.
 #[derive(Debug)]

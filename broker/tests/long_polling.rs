@@ -1,5 +1,7 @@
 //! Long polling: a request is held until there is something newer, and then answered at once.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that fails")]
+
 mod support;
 
 use std::time::{Duration, Instant};
@@ -171,7 +173,7 @@ async fn a_broker_that_stops_answers_who_waits() {
     let mut poller = Kept::connect(&server).await;
     poller.send("GET /v1/topics/a?wait=60s", &[], b"").await;
     waiting(&server, 1).await;
-    let (answer, ()) = tokio::join!(poller.answer(), server.stop());
+    let (answer, _) = tokio::join!(poller.answer(), server.stop());
     assert_eq!((answer.status, &answer.json()["messages"]), (200, &json!([])));
     assert_eq!(answer.header("connection"), Some("close"));
 }

@@ -1,6 +1,8 @@
 //! Polling: pages with entity tags, several topics at once, what a client accepts, and browsers'
 //! pages of other origins.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that fails")]
+
 mod support;
 
 use fanfare::{Server, ServerConfig};

@@ -5,6 +5,7 @@ mod checks;
 mod command;
 mod dependencies;
 mod fuzz;
+mod page;
 mod stage;
 mod suite;
 
@@ -22,10 +23,11 @@ Project tasks of Fanfare.
                                     as `test` does (default 100)
   cargo xtask autobahn              the Autobahn suite against a release build; an error if it
                                     cannot be had
+  cargo xtask screenshot            renew the picture of the live page in broker/docs
 
 Stages of `test`, in their order: format, clippy, dependencies, fuzz, autobahn, doc-tests, models,
-tests.
-With CI=true in the environment the Autobahn suite must run.
+page, tests. The stage `page` needs Node.js and Chromium, and installs what it may.
+With CI=true in the environment the Autobahn suite and the page in Chromium must run.
 The last line of `test` is `tests: N passed, M failed`; a failed stage other than tests counts as
 one failure.";
 
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
             context.is_ci = true;
             autobahn::run(&context).map(|_| true)
         }
+        ["screenshot"] => page::screenshot(&context).map(|()| true),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(true)

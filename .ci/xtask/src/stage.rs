@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 use crate::suite::{self, Counts};
-use crate::{autobahn, checks, dependencies, fuzz};
+use crate::{autobahn, checks, dependencies, fuzz, page};
 
 /// How long each fuzz target runs within `test`.
 const FUZZ_SECONDS: u32 = 10;
@@ -21,6 +21,7 @@ pub(crate) enum Stage {
     Autobahn,
     DocTests,
     Models,
+    Page,
     Tests,
 }
 
@@ -57,7 +58,7 @@ impl Context {
 
 impl Stage {
     /// Every stage, the quick ones first and the tests last.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Format,
         Self::Clippy,
         Self::Dependencies,
@@ -65,6 +66,7 @@ impl Stage {
         Self::Autobahn,
         Self::DocTests,
         Self::Models,
+        Self::Page,
         Self::Tests,
     ];
 
@@ -85,6 +87,7 @@ impl Stage {
             Self::Autobahn => "autobahn",
             Self::DocTests => "doc-tests",
             Self::Models => "models",
+            Self::Page => "page",
             Self::Tests => "tests",
         }
     }
@@ -98,6 +101,7 @@ impl Stage {
             Self::Autobahn => return autobahn::run(context),
             Self::DocTests => suite::run(context, &["--doc"])?,
             Self::Models => suite::run_models(context, 1)?,
+            Self::Page => return page::test(context),
             Self::Tests => suite::run(context, &["--lib", "--bins", "--tests"])?,
         }
         Ok(Outcome::Passed)

@@ -1,4 +1,5 @@
-//! `cargo test`, its output passed on as it comes, and the results of all its binaries summed.
+//! `cargo test` and other runners of tests, their output passed on as it comes, and the results of
+//! all of them summed.
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Write};
@@ -23,8 +24,9 @@ impl fmt::Display for Counts {
 }
 
 impl Counts {
-    /// Adds what a line of a test binary tells, if it is the one that tells it.
+    /// Adds what a line of a test binary or of Node's test runner tells, if it is one that tells.
     fn add(&mut self, line: &str) {
+        self.add_of_node(line);
         let Some((_, results)) = line.split_once("test result: ") else { return };
         let number = |label: &str| -> u64 {
             let before = results.split(label).next().unwrap_or_default();
@@ -33,6 +35,20 @@ impl Counts {
         };
         self.passed += number(" passed");
         self.failed += number(" failed");
+    }
+
+    /// Node ends with a line for each result, as `ℹ pass 12`. A cancelled test has not passed.
+    fn add_of_node(&mut self, line: &str) {
+        let Some((label, number)) = line.strip_prefix("ℹ ").and_then(|line| line.split_once(' '))
+        else {
+            return;
+        };
+        let number = number.parse().unwrap_or(0);
+        match label {
+            "pass" => self.passed += number,
+            "fail" | "cancelled" => self.failed += number,
+            _ => {}
+        }
     }
 }
 
@@ -59,10 +75,10 @@ pub(crate) fn run_models(context: &mut Context, factor: u32) -> anyhow::Result<(
     count(context, test)
 }
 
-/// Runs tests; failing ones do not stop it.
-fn count(context: &mut Context, mut test: Command) -> anyhow::Result<()> {
-    let mut child = test.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
-    let stdout = child.stdout.take().context("cargo test has no output")?;
+/// Runs tests and counts them; failing ones do not stop it.
+pub(crate) fn count(context: &mut Context, mut test: Command) -> anyhow::Result<()> {
+    let mut child = test.stdout(Stdio::piped()).spawn().context("cannot start the tests")?;
+    let stdout = child.stdout.take().context("the tests have no output")?;
     let mut terminal = std::io::stdout();
     for line in BufReader::new(stdout).split(b'\n') {
         let line = line?;
@@ -94,5 +110,22 @@ mod tests {
             counts.add(line);
         }
         assert_eq!(counts.to_string(), "tests: 19 passed, 2 failed");
+    }
+
+    #[test]
+    fn results_of_node_are_summed() {
+        let mut counts = Counts::default();
+        for line in [
+            "✔ a test (12.5ms)",
+            "ℹ tests 15",
+            "ℹ pass 12",
+            "ℹ fail 2",
+            "ℹ cancelled 1",
+            "ℹ skipped 0",
+            "the text ℹ pass 9 within a line counts for nothing",
+        ] {
+            counts.add(line);
+        }
+        assert_eq!(counts.to_string(), "tests: 12 passed, 3 failed");
     }
 }

@@ -84,6 +84,9 @@ pub struct Limits {
     pub requests_per_second_max: u32,
     /// How long a closing connection may take to say goodbye.
     pub close_timeout_ms: u64,
+    /// How long a broker that stops may take to close all connections. Longer than the close
+    /// timeout; a supervisor that kills it must wait longer still.
+    pub drain_timeout_ms: u64,
     /// Messages in a shard's mailbox from which publishers are not read.
     pub mailbox_messages_mark: usize,
     /// Bytes of messages in a shard's mailbox from which publishers are not read.
@@ -124,6 +127,7 @@ impl Default for Limits {
             http_idle_timeout_ms: 75_000,
             requests_per_second_max: 0,
             close_timeout_ms: 5_000,
+            drain_timeout_ms: 30_000,
             mailbox_messages_mark: 16_384,
             mailbox_bytes_mark: 32 * 1_024 * KIB,
             unfinished_bytes_max: 256 * 1_024 * KIB,
@@ -172,6 +176,7 @@ impl Limits {
             (self.handshake_timeout_ms, "handshake_timeout_ms"),
             (self.message_timeout_ms, "message_timeout_ms"),
             (self.close_timeout_ms, "close_timeout_ms"),
+            (self.drain_timeout_ms, "drain_timeout_ms"),
         ];
         match times.into_iter().find(|(ms, _)| *ms == 0) {
             Some((_, name)) => Err(LimitsError::Zero(name)),

@@ -84,10 +84,10 @@ pub(crate) fn spawn(
     Ok(AdminThread { addr, thread })
 }
 
-/// Returns a while after the broker began to stop, so that readiness can still be seen going.
+/// Returns when the broker has stopped and is dropped. While it stops, readiness is seen to be
+/// gone and metrics tell how far it has come.
 async fn stopped(stopping: &mut watch::Receiver<bool>) {
-    let _ = stopping.wait_for(|stopping| *stopping).await;
-    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    while stopping.changed().await.is_ok() {}
 }
 
 async fn ready(State(admin): State<Admin>) -> impl IntoResponse {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use super::serve::{Options, StopSignals, print_addresses};
+use super::serve::{Options, StopSignals, print_addresses, stop_gracefully};
 use crate::demo::Feed;
 use crate::{Server, StartError};
 
@@ -56,9 +56,9 @@ impl Demo {
                 () = stop.wait() => break,
             }
         }
-        println!("\nfanfare: stopping");
+        println!();
         drop(feed);
-        server.stop().await;
+        stop_gracefully(server, &mut stop).await;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -7,10 +7,12 @@ mod history;
 mod publish;
 mod serve;
 mod subscribe;
+mod supervisor;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use fanfare_client::{Client, Transport};
 
 /// A pub/sub broker over WebSocket: publish once, every subscriber hears it.
 #[derive(Debug, Parser)]
@@ -83,11 +85,37 @@ struct Target {
         value_name = "URL"
     )]
     server: String,
+
+    /// How to talk to it: websocket, sse (server-sent events), long-poll, or auto: the first of
+    /// these that gets through.
+    #[arg(long, default_value = "auto", value_name = "NAME", value_parser = transports)]
+    transport: Transports,
+
+    /// An HTTP proxy to go through, as http://user:password@proxy.example:3128.
+    #[arg(long, value_name = "URL", hide_env_values = true, env = "FANFARE_PROXY")]
+    proxy: Option<String>,
+}
+
+/// The transports that may be used.
+#[derive(Clone, Debug)]
+struct Transports(Vec<Transport>);
+
+fn transports(text: &str) -> Result<Transports, String> {
+    if text == "auto" {
+        return Ok(Transports(Transport::ALL.to_vec()));
+    }
+    let transport = text.parse().map_err(|error| format!("{error}, or auto for any of them"))?;
+    Ok(Transports(vec![transport]))
 }
 
 impl Target {
-    async fn connect(&self) -> anyhow::Result<fanfare_client::Client> {
-        Ok(fanfare_client::Client::connect(&self.server).await?)
+    async fn connect(&self) -> anyhow::Result<Client> {
+        let builder = Client::builder(&self.server).transports(self.transport.0.iter().copied());
+        let builder = match &self.proxy {
+            Some(proxy) => builder.proxy(proxy),
+            None => builder,
+        };
+        Ok(builder.connect().await?)
     }
 }
 
@@ -99,6 +127,14 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_transport_is_one_or_any() {
+        assert_eq!(transports("auto").unwrap().0, Transport::ALL);
+        assert_eq!(transports("long-poll").unwrap().0, [Transport::LongPoll]);
+        let error = transports("carrier-pigeon").unwrap_err();
+        assert!(error.contains("sse") && error.contains("auto"), "{error}");
     }
 
     #[test]

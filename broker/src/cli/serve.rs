@@ -5,8 +5,10 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use listenfd::ListenFd;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::supervisor;
 use crate::config::{self, ConfigError};
 use crate::{Server, ServerConfig};
 
@@ -84,11 +86,13 @@ impl Options {
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let mut stop = StopSignals::new()?;
-        let server = Server::start(self.options.into_config()?)?;
+        let inherited = ListenFd::from_env().take_tcp_listener(0)?;
+        let server = Server::start_on(self.options.into_config()?, inherited)?;
         print_addresses(&server);
+        supervisor::tell_ready(&server);
         stop.wait().await;
-        println!("fanfare: stopping");
-        server.stop().await;
+        supervisor::tell_stopping();
+        stop_gracefully(server, &mut stop).await;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -98,6 +102,24 @@ pub(super) fn print_addresses(server: &Server) {
     println!("fanfare: listening on http://{}", server.addr());
     println!("fanfare: admin on {}", server.admin_url());
 }
+
+/// Drains a broker; another signal ends it, and the process, at once.
+pub(super) async fn stop_gracefully(server: Server, again: &mut StopSignals) {
+    println!("fanfare: stopping, {} connections to close", server.connection_count());
+    tokio::select! {
+        left = server.stop() => if left > 0 {
+            println!("fanfare: {left} connections were cut at the end of the drain timeout");
+        },
+        () = again.wait() => {
+            println!("fanfare: a second signal, ending at once");
+            // Not by returning: the runtime would wait for the threads that are being stopped.
+            std::process::exit(EXIT_INTERRUPTED);
+        }
+    }
+}
+
+/// What a shell reports of a program that SIGINT ended.
+const EXIT_INTERRUPTED: i32 = 130;
 
 /// SIGTERM and SIGINT, both of which stop a broker in good order.
 pub(super) struct StopSignals {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use fanfare_client::{
     Event, Filter, Gap, Message, Missed, Mode, Payload, PayloadKind, Position, SubscribeOptions,
-    Update,
+    Transport, Update,
 };
 use fanfare_protocol::limits::MAX_RATES;
 use futures_util::StreamExt;
@@ -165,8 +165,14 @@ impl Subscribe {
     }
 }
 
-/// Tells a person about a connection that is lost or back; the reason if it is lost for good.
+/// Tells a person about a connection that is lost, or back over something else than a WebSocket;
+/// the reason if it is lost for good.
 fn report(event: Event) -> Option<String> {
+    if let Event::Connected { transport, .. } = event
+        && transport != Transport::WebSocket
+    {
+        eprintln!("fanfare: connected over {transport}");
+    }
     let Event::Disconnected { reason, retry_in, .. } = event else { return None };
     match retry_in {
         Some(wait) => {

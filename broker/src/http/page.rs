@@ -41,8 +41,11 @@ const ASSETS: &[Asset] = &[
     script("/chart.js", include_str!("../page/chart.js")),
     script("/connection.js", include_str!("../page/connection.js")),
     script("/format.js", include_str!("../page/format.js")),
+    script("/meter.js", include_str!("../page/meter.js")),
+    script("/meter_panel.js", include_str!("../page/meter_panel.js")),
     script("/quotes.js", include_str!("../page/quotes.js")),
     script("/snippets.js", include_str!("../page/snippets.js")),
+    script("/transports.js", include_str!("../page/transports.js")),
 ];
 
 /// What the page may do: run its own scripts and talk to its own broker.

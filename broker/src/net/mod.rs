@@ -34,6 +34,22 @@ pub(crate) fn listen(
     (0..count).map(|_| listener(addr, user_timeout)).collect()
 }
 
+/// `count` handles of one listener that was opened by somebody else, such as systemd, and stays
+/// open for them when this broker ends. What inherits is set as for [`listen`].
+///
+/// # Errors
+/// Whatever the kernel says.
+pub(crate) fn share(
+    listener: TcpListener,
+    count: usize,
+    user_timeout: Duration,
+) -> io::Result<Vec<TcpListener>> {
+    let socket = Socket::from(listener);
+    socket.set_nonblocking(true)?;
+    prepare(&socket, user_timeout)?;
+    (0..count).map(|_| socket.try_clone().map(TcpListener::from)).collect()
+}
+
 fn socket(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -45,12 +61,16 @@ fn listener(addr: SocketAddr, user_timeout: Duration) -> io::Result<TcpListener>
     let socket = socket(addr)?;
     socket.set_reuse_port(true)?;
     socket.bind(&addr.into())?;
-    // Accepted sockets inherit these, which saves three system calls for each of them.
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_notsent_lowat(NOTSENT_LOWAT_BYTES)?;
-    socket.set_tcp_user_timeout(Some(user_timeout))?;
+    prepare(&socket, user_timeout)?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// Sets what accepted sockets inherit, which saves three system calls for each of them.
+fn prepare(socket: &Socket, user_timeout: Duration) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(NOTSENT_LOWAT_BYTES)?;
+    socket.set_tcp_user_timeout(Some(user_timeout))
 }
 
 #[cfg(test)]

@@ -32,3 +32,9 @@ export function bytes(value) {
   const scaled = value / divisor;
   return `${scaled.toFixed(scaled < 100 ? 1 : 0)} ${unit}`;
 }
+
+// With one digit behind the point where it matters.
+export function figure(value) {
+  if (!Number.isFinite(value)) return MISSING;
+  return value < 9.95 ? value.toFixed(1) : whole.format(value);
+}

@@ -4,6 +4,7 @@
 import { Chart } from './chart.js';
 import { Connection } from './connection.js';
 import { bytes, compact, count, price, signed, time } from './format.js';
+import { MeterPanel } from './meter_panel.js';
 import { isTick, Quote, QuoteTable } from './quotes.js';
 import { snippet } from './snippets.js';
 
@@ -23,6 +24,7 @@ const table = new QuoteTable(byId('rows'), byId('empty'), choose);
 const chart = new Chart(byId('chart'));
 const socketUrl = `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/v1/ws`;
 const connection = new Connection(socketUrl, { onState: showState, onMessage: receive });
+const meter = new MeterPanel(connection.totals);
 
 let chosen = null;
 let chosenChanged = false;
@@ -93,8 +95,9 @@ function choose(quote) {
   chosen = quote;
   byId('chosen-symbol').textContent = quote.symbol;
   showSnippet();
-  loadHistory(quote);
   redrawChosen();
+  // The history is read by a GET, which would count as a poll.
+  loadHistory(quote).finally(() => quote === chosen && meter.follow(`ticks.${quote.symbol}`));
 }
 
 async function loadHistory(quote) {

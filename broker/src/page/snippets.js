@@ -24,6 +24,11 @@ stream.onmessage = ({ data }) => console.log(JSON.parse(data));
 // What you send is published to the topic:
 // stream.send(JSON.stringify({ hello: 'world' }));`,
 
+  events: ({ origin, topic }) => `\
+// The browser comes back by itself, and gets what it missed.
+const events = new EventSource('${origin}/v1/topics/${encodeURIComponent(topic)}');
+events.onmessage = ({ data, lastEventId }) => console.log(lastEventId, JSON.parse(data));`,
+
   shell: ({ origin, topic }) => `\
 fanfare sub ${topic}
 fanfare pub greetings '{"hello":"world"}'

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::WAKE;
+use super::drain::Drain;
 use super::questions::Question;
 use super::requests::Requests;
 use super::socket::DataSocket;
@@ -22,7 +23,7 @@ use crate::clock;
 use crate::http::HttpContext;
 
 /// How often time is told to the engine.
-const TICK_MS: u64 = 50;
+pub(super) const TICK_MS: u64 = 50;
 
 /// Bytes of the buffer that all connections of a shard are read through.
 const SCRATCH_BYTES: usize = 256 * 1_024;
@@ -55,6 +56,8 @@ pub(super) struct EventLoop {
     questions: mpsc::Receiver<Question>,
     next_tick: Instant,
     busy: BusyMeter,
+    /// How connections are closed, once the broker stops.
+    drain: Option<Drain>,
 }
 
 impl EventLoop {
@@ -86,12 +89,12 @@ impl EventLoop {
             questions,
             next_tick: Instant::now(),
             busy: BusyMeter::default(),
+            drain: None,
         })
     }
 
     /// Runs until the broker stops and every connection is closed.
     pub(super) async fn run(mut self) {
-        let mut stops_at: Option<Instant> = None;
         loop {
             self.turn();
             // Not left to the sleep alone, which a busy shard may not come to for long.
@@ -99,17 +102,17 @@ impl EventLoop {
                 self.handle_tick();
             }
             // Nor this: a shard that always has work must stop as well.
-            if stops_at.is_none() && self.must_stop() {
-                stops_at = Some(self.begin_to_stop());
+            if self.drain.is_none() && self.must_stop() {
+                self.begin_to_stop();
             }
-            if stops_at.is_some_and(|stops_at| self.is_done(stops_at)) {
+            if self.is_done() {
                 return;
             }
             if self.has_work() || !self.shard.borrow().mailbox().try_sleep() {
                 tokio::task::yield_now().await;
                 continue;
             }
-            self.sleep(stops_at.is_some()).await;
+            self.sleep().await;
             self.shard.borrow().mailbox().stay_awake();
         }
     }
@@ -119,25 +122,26 @@ impl EventLoop {
         *self.stop.borrow() || self.stop.has_changed().is_err()
     }
 
-    /// Says goodbye to everyone; when those are cut that do not say it too.
-    fn begin_to_stop(&mut self) -> Instant {
+    /// Begins to say goodbye to everyone.
+    fn begin_to_stop(&mut self) {
         self.requests.stop(clock::now());
         let mut shard = self.shard.borrow_mut();
-        let window_ms = return_window_ms(&shard);
-        shard.shut_down(window_ms, clock::now());
-        Instant::now() + Duration::from_millis(shard.topics().limits().close_timeout_ms)
+        let drain = Drain::new(&shard);
+        drain.close_wave(&mut shard);
+        self.drain = Some(drain);
     }
 
-    /// Whether nobody is left. The engine cuts its own connections in time.
-    fn is_done(&mut self, stops_at: Instant) -> bool {
-        if Instant::now() >= stops_at {
+    /// Whether the broker stops and nobody is left. The engine cuts its own connections in time.
+    fn is_done(&mut self) -> bool {
+        let Some(drain) = &self.drain else { return false };
+        if drain.is_over() {
             self.requests.abandon();
         }
         self.requests.is_empty() && self.shard.borrow().connection_count() == 0
     }
 
     /// Sleeps until a socket is ready, another thread has sent mail, or some time has come.
-    async fn sleep(&mut self, is_stopping: bool) {
+    async fn sleep(&mut self) {
         let release = self.shard.borrow().next_release_ms().map(clock::instant);
         let wake_at = release.map_or(self.next_tick, |release| release.min(self.next_tick));
         tokio::select! {
@@ -151,7 +155,7 @@ impl EventLoop {
             () = tokio::time::sleep_until(wake_at) => {}
             // Nobody tells when another shard has caught up.
             () = tokio::time::sleep(CONGESTION_RETRY), if self.is_congested() => {}
-            _ = self.stop.wait_for(|stop| *stop), if !is_stopping => {}
+            _ = self.stop.wait_for(|stop| *stop), if self.drain.is_none() => {}
         }
     }
 
@@ -246,6 +250,9 @@ impl EventLoop {
         self.requests.handle_timeouts(now);
         let mut shard = self.shard.borrow_mut();
         shard.handle_timeouts(now, TICK_MS);
+        if let Some(drain) = &self.drain {
+            drain.close_wave(&mut shard);
+        }
         shard.topics().sweep(now);
         shard.topics().tell_presence(now);
         while let Ok(question) = self.questions.try_recv() {
@@ -254,16 +261,6 @@ impl EventLoop {
         self.busy.update(shard.counters());
     }
 }
-
-/// Over how long the clients of a node that stops come back: about a thousand in a second, which
-/// one core of the next node accepts without being felt by anyone.
-fn return_window_ms(shard: &Shard<DataSocket>) -> u64 {
-    let shards = shard.topics().mailboxes().len();
-    ((shard.connection_count() * shards) as u64).clamp(RETURN_WINDOW_MS_MIN, RETURN_WINDOW_MS_MAX)
-}
-
-const RETURN_WINDOW_MS_MIN: u64 = 500;
-const RETURN_WINDOW_MS_MAX: u64 = 60_000;
 
 /// Connections that have more to read and wait for their turn, each in one list at most.
 #[derive(Default)]

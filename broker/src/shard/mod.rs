@@ -3,6 +3,7 @@
 //! All connections live in a poll of the shard's own, nested in tokio's, so that an idle one
 //! costs neither a task nor a waker. Tokio keeps what sleeps with it: the tick and questions.
 
+mod drain;
 mod event_loop;
 mod questions;
 mod requests;

@@ -3,7 +3,7 @@
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinHandle;
 
-use crate::support::{SOON, Ws, close_code, frame, handshake, metric_becomes, start};
+use crate::support::{SOON, Ws, frame, handshake, metric_becomes, start};
 
 /// Publishes to a topic as fast as the broker takes it, until it takes no more.
 async fn flood(server: &fanfare::Server, topic: &str) -> JoinHandle<()> {
@@ -27,27 +27,4 @@ async fn a_broker_under_full_load_stops_when_it_is_told_to() {
     for flood in floods {
         tokio::time::timeout(SOON, flood).await.expect("an end").unwrap();
     }
-}
-
-#[tokio::test]
-async fn clients_are_told_to_come_back_over_a_window_that_grows_with_their_number() {
-    const OTHERS: usize = 700;
-    let server = start();
-    let mut told = [Ws::on_shard(&server, 0).await, Ws::on_shard(&server, 1).await];
-    let mut others = Vec::new();
-    for _ in 0..OTHERS {
-        others.push(handshake(&server, "/v1/topics/t").await);
-    }
-    let stopping = tokio::spawn(server.stop());
-    for ws in &mut told {
-        let drain = ws.json().await;
-        let window_ms = drain["window_ms"].as_u64().unwrap_or_else(|| panic!("{drain}"));
-        // Some thousand in a second; a shard knows its own part of them.
-        assert!((550..=850).contains(&window_ms), "{drain}");
-        assert_eq!(ws.closed().await.0, 1012);
-    }
-    for mut other in others {
-        assert_eq!(close_code(&mut other).await, Some(1012));
-    }
-    stopping.await.unwrap();
 }

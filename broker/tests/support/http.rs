@@ -1,5 +1,7 @@
 //! Plain HTTP on the data port and the admin port.
 
+use std::net::SocketAddr;
+
 use fanfare::Server;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -150,7 +152,12 @@ fn lower_names(head: &str) -> String {
 
 /// A page of the admin port.
 pub(crate) async fn admin(server: &Server, path: &str) -> Answer {
-    let mut stream = TcpStream::connect(server.admin_addr()).await.unwrap();
+    admin_at(server.admin_addr(), path).await
+}
+
+/// As [`admin`], of a broker that is elsewhere, or being stopped.
+pub(crate) async fn admin_at(addr: SocketAddr, path: &str) -> Answer {
+    let mut stream = TcpStream::connect(addr).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();

@@ -16,9 +16,11 @@ use std::time::Duration;
 use fanfare::{Limits, Server, ServerConfig};
 
 pub(crate) use events::{Event, EventReader};
-pub(crate) use http::{Answer, Kept, admin, exchange, http, metric, parse, position, publish};
+pub(crate) use http::{
+    Answer, Kept, admin, admin_at, exchange, http, metric, parse, position, publish,
+};
 pub(crate) use order::InOrder;
-pub(crate) use wire::{Frame, Wire, close_code, frame, handshake};
+pub(crate) use wire::{Frame, Wire, close_code, frame, handshake, handshake_at};
 pub(crate) use ws::Ws;
 
 /// Long enough for anything that does happen, on a busy machine too.

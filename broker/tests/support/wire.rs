@@ -32,8 +32,13 @@ pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 
 /// A handshake done by hand, for frames that no client library would send.
 pub(crate) async fn handshake(server: &Server, path: &str) -> TcpStream {
-    let stream = TcpStream::connect(server.addr()).await.unwrap();
-    upgrade(stream, server.addr(), path).await
+    handshake_at(server.addr(), path).await
+}
+
+/// As [`handshake`], with a broker in another process.
+pub(crate) async fn handshake_at(addr: SocketAddr, path: &str) -> TcpStream {
+    let stream = TcpStream::connect(addr).await.unwrap();
+    upgrade(stream, addr, path).await
 }
 
 async fn upgrade(mut stream: TcpStream, addr: SocketAddr, path: &str) -> TcpStream {

@@ -141,6 +141,20 @@ impl Ws {
             .unwrap_or_else(|e| panic!("{e}: {message:?}"))
     }
 
+    /// The next data frame as JSON, or `None` once the broker closes.
+    pub(crate) async fn json_or_close(&mut self) -> Option<Value> {
+        loop {
+            match self.next().await {
+                Some(Ok(Message::Close(_))) | None => return None,
+                Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
+                    return Some(serde_json::from_str(message.to_text().unwrap()).unwrap());
+                }
+                Some(Ok(_)) => {}
+                Some(Err(error)) => panic!("no close frame: {error}"),
+            }
+        }
+    }
+
     /// The next push, `ping` events left out.
     pub(crate) async fn push(&mut self) -> Value {
         loop {

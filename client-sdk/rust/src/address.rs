@@ -8,6 +8,9 @@ use crate::error::Error;
 /// The route of the SDK protocol, used where an address names no path.
 const SDK_PATH: &str = "/v1/ws";
 
+/// Where the topics are, beside it.
+const TOPICS_PATH: &str = "/v1/topics";
+
 /// A checked address of a broker.
 #[derive(Clone, Debug)]
 pub(crate) struct Address {
@@ -15,6 +18,9 @@ pub(crate) struct Address {
     pub(crate) uri: Uri,
     /// Host and port, for the TCP connection and for error messages.
     pub(crate) host_port: String,
+    /// The path of all topics, for transports over HTTP. `None` if the address names a path of
+    /// its own, from which nothing follows.
+    pub(crate) topics: Option<String>,
 }
 
 impl Address {
@@ -45,14 +51,16 @@ impl Address {
             given => default_path(given.as_ref().and_then(PathAndQuery::query))
                 .map_err(|e| bad(&e.to_string()))?,
         };
+        let before = path_and_query.path().strip_suffix(SDK_PATH);
+        let topics = before.map(|before| format!("{before}{TOPICS_PATH}"));
         parts.path_and_query = Some(path_and_query);
         parts.authority = Some(authority);
         let uri = Uri::from_parts(parts).map_err(|e| bad(&e.to_string()))?;
-        Ok(Self { uri, host_port })
+        Ok(Self { uri, host_port, topics })
     }
 }
 
-fn host_port(authority: &Authority) -> Result<String, &'static str> {
+pub(crate) fn host_port(authority: &Authority) -> Result<String, &'static str> {
     let host = authority.host();
     let port = match authority.as_str().strip_prefix(host) {
         Some("") => 80,
@@ -89,6 +97,17 @@ mod tests {
                 (address.uri.to_string().as_str(), address.host_port.as_str()),
                 (uri, host_port)
             );
+        }
+    }
+
+    #[test]
+    fn topics_stand_beside_the_route_of_the_sdk_protocol() {
+        for (url, topics) in [
+            ("ws://broker", Some("/v1/topics")),
+            ("ws://broker/behind/v1/ws", Some("/behind/v1/topics")),
+            ("ws://broker/somewhere", None),
+        ] {
+            assert_eq!(Address::parse(url).unwrap().topics.as_deref(), topics);
         }
     }
 

@@ -10,6 +10,8 @@ use crate::address::Address;
 use crate::client::Client;
 use crate::driver;
 use crate::error::Error;
+use crate::proxy::{Proxy, Secret};
+use crate::transport::Transport;
 
 /// The longest buffer that an option may ask for.
 const BUFFER_MAX: usize = 1 << 20;
@@ -45,6 +47,7 @@ const HIGH_WATER_BYTES: u64 = 1 << 20;
 #[derive(Clone, Debug)]
 pub struct ClientBuilder {
     url: String,
+    proxy: Option<Secret>,
     config: Config,
 }
 
@@ -61,6 +64,11 @@ pub(crate) struct Config {
     pub(crate) liveness_grace: Duration,
     pub(crate) subscription_buffer: usize,
     pub(crate) high_water_bytes: u64,
+    pub(crate) transports: Vec<Transport>,
+    pub(crate) fallback_after: Duration,
+    pub(crate) transport_retry: Duration,
+    pub(crate) poll_wait: Duration,
+    pub(crate) proxy: Option<Proxy>,
 }
 
 impl Default for Config {
@@ -76,6 +84,11 @@ impl Default for Config {
             liveness_grace: Duration::from_secs(10),
             subscription_buffer: 256,
             high_water_bytes: HIGH_WATER_BYTES,
+            transports: Transport::ALL.to_vec(),
+            fallback_after: Duration::from_secs(5),
+            transport_retry: Duration::from_secs(60),
+            poll_wait: Duration::from_secs(25),
+            proxy: None,
         }
     }
 }
@@ -96,7 +109,7 @@ impl fmt::Debug for Config {
 
 impl ClientBuilder {
     pub(crate) fn new(url: &str) -> Self {
-        Self { url: url.to_owned(), config: Config::default() }
+        Self { url: url.to_owned(), proxy: None, config: Config::default() }
     }
 
     /// How the connection is encoded. The default is [`Codec::Json`]; [`Codec::MsgPack`] is
@@ -128,8 +141,8 @@ impl ClientBuilder {
         self
     }
 
-    /// The longest time for one attempt to connect: TCP, upgrade and the `connect` command
-    /// together. The default is 10 s.
+    /// The longest time for one attempt to connect over one transport: for TCP, and then for
+    /// upgrade and `connect` command together. The default is 10 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.config.connect_timeout = timeout;
         self
@@ -167,16 +180,71 @@ impl ClientBuilder {
         self
     }
 
+    /// The transports that may be used, the preferred one first. One that does not get through is
+    /// followed by the next; one that has worked is kept until it fails three times in a row. The
+    /// default is all of them: [`Transport::WebSocket`], [`Transport::Sse`],
+    /// [`Transport::LongPoll`].
+    pub fn transports(mut self, allowed: impl IntoIterator<Item = Transport>) -> Self {
+        self.config.transports.clear();
+        for transport in allowed {
+            if !self.config.transports.contains(&transport) {
+                self.config.transports.push(transport);
+            }
+        }
+        self
+    }
+
+    /// How long a transport may take to open a session before the next one is tried, at most the
+    /// [connect timeout](Self::connect_timeout). The default is 5 s.
+    pub fn fallback_after(mut self, after: Duration) -> Self {
+        self.config.fallback_after = after;
+        self
+    }
+
+    /// How long after a better transport has failed it is tried again. That happens when the
+    /// client reconnects, never while a connection lives, and the time doubles with each failure
+    /// in a row, up to an hour. The default is 1 minute.
+    pub fn transport_retry(mut self, after: Duration) -> Self {
+        self.config.transport_retry = after;
+        self
+    }
+
+    /// How long the broker shall hold the answer to a long poll, 1 to 60 s (a value outside counts
+    /// as the nearest). The default is 25 s; where a proxy ends quiet requests earlier, less.
+    pub fn poll_wait(mut self, wait: Duration) -> Self {
+        self.config.poll_wait = wait.clamp(Duration::from_secs(1), Duration::from_secs(60));
+        self
+    }
+
+    /// An HTTP proxy to go through, such as `http://proxy.example:3128` or
+    /// `http://user:password@proxy.example:3128`. The client asks it for a tunnel by `CONNECT`. If
+    /// it refuses one, requests without a WebSocket are made through the proxy as they are, with
+    /// the whole URL in each. The environment is not asked. The default is none.
+    pub fn proxy(mut self, url: impl Into<String>) -> Self {
+        self.proxy = Some(Secret(url.into()));
+        self
+    }
+
     /// Connects. Makes one attempt, so that a wrong address is told at once; once connected, the
     /// client comes back by itself as often as it takes.
     ///
     /// Must be called inside a tokio runtime, which then runs the client's background task.
     ///
     /// # Errors
-    /// [`Error::BadUrl`], [`Error::BadOption`], [`Error::Unreachable`], [`Error::UpgradeRefused`],
-    /// [`Error::NotABroker`], [`Error::Refused`] or [`Error::ClosedByBroker`].
-    pub async fn connect(self) -> Result<Client, Error> {
+    /// [`Error::BadUrl`], [`Error::BadOption`], [`Error::Unreachable`], [`Error::ProxyRefused`],
+    /// [`Error::UpgradeRefused`], [`Error::NotABroker`], [`Error::Refused`] or
+    /// [`Error::ClosedByBroker`]; that of the preferred transport if none gets through.
+    pub async fn connect(mut self) -> Result<Client, Error> {
         let address = Address::parse(&self.url)?;
+        self.config.proxy = self.proxy.as_ref().map(|url| Proxy::parse(&url.0)).transpose()?;
+        if address.topics.is_none() {
+            self.config.transports.retain(|transport| *transport == Transport::WebSocket);
+        }
+        if self.config.transports.is_empty() {
+            let detail = "no transport is left: allow at least one, and only the WebSocket where \
+                          the address names a path of its own";
+            return Err(Error::BadOption { detail: detail.to_owned() });
+        }
         let connect = self.config.connect();
         connect.check().map_err(|error| Error::BadOption { detail: error.message })?;
         driver::start(address, Arc::new(self.config)).await

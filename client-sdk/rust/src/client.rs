@@ -1,7 +1,7 @@
 //! The handle of a client: what an application calls. Sends requests to the driver task and waits
 //! for their outcome; owns no socket. Publishing is in `publish`, asking in `query`.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use crate::event::{EventHub, Events};
 use crate::options::SubscribeOptions;
 use crate::request::{Awaited, Control, Listener, Outgoing, Reply, Request};
 use crate::subscription::Subscription;
+use crate::transport::Transport;
 
 /// A connection to a broker that comes back by itself when it is lost.
 ///
@@ -113,6 +114,13 @@ impl Client {
     #[must_use]
     pub fn repairs(&self) -> u64 {
         self.handle.shared.repairs.load(Ordering::Relaxed)
+    }
+
+    /// How the client and the broker talk: over the connection that there is, or was last. Where
+    /// networks refuse WebSockets this is another [`Transport`] than the preferred one.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        self.handle.shared.transport()
     }
 
     /// The client's events, beginning with the newest one.
@@ -228,6 +236,8 @@ pub(crate) struct Shared {
     pub(crate) buffered: Arc<BufferedAmount>,
     /// Subscriptions that were made anew because something had not arrived.
     pub(crate) repairs: AtomicU64,
+    /// The place in [`Transport::ALL`] of the one in use.
+    transport: AtomicUsize,
     numbers: AtomicU64,
 }
 
@@ -239,8 +249,19 @@ impl Shared {
             message_bytes_max: AtomicU64::new(u64::MAX),
             buffered: Arc::new(BufferedAmount::new(high_water_bytes)),
             repairs: AtomicU64::new(0),
+            transport: AtomicUsize::new(0),
             numbers: AtomicU64::new(1),
         }
+    }
+
+    pub(crate) fn transport(&self) -> Transport {
+        let place = self.transport.load(Ordering::Relaxed);
+        Transport::ALL.get(place).copied().unwrap_or(Transport::WebSocket)
+    }
+
+    pub(crate) fn set_transport(&self, transport: Transport) {
+        let place = Transport::ALL.iter().position(|one| *one == transport).unwrap_or(0);
+        self.transport.store(place, Ordering::Relaxed);
     }
 
     /// A number that this client has not used yet, for a command or a subscription.

@@ -19,6 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use crate::address::Address;
 use crate::buffered::Charge;
 use crate::error::Error;
+use crate::link::{Loss, Progress};
 use crate::meter::{Metered, wire_bytes};
 use crate::request::Outgoing;
 
@@ -48,34 +49,6 @@ struct Unsent {
     charge: Option<Charge>,
 }
 
-/// What happened on the socket.
-#[derive(Debug)]
-pub(crate) enum Progress {
-    /// A frame of the protocol came.
-    Received(ServerFrame),
-    /// Something without meaning for the session came: the broker is alive.
-    Heard,
-    /// All frames that were sent have been taken by the kernel.
-    Flushed,
-    /// The connection is over.
-    Lost(Loss),
-}
-
-/// Why a connection is over.
-#[derive(Clone, Debug)]
-pub(crate) struct Loss {
-    /// The broker's close code, if it sent one.
-    pub(crate) code: Option<CloseCode>,
-    /// For a person.
-    pub(crate) reason: String,
-}
-
-impl Loss {
-    pub(crate) fn without_code(reason: impl Into<String>) -> Self {
-        Self { code: None, reason: reason.into() }
-    }
-}
-
 /// The bytes of a frame on the wire.
 pub(crate) fn frame_bytes(frame: &Frame) -> u64 {
     wire_bytes(frame.len())
@@ -96,15 +69,16 @@ pub(crate) fn frame_of(codec: Codec, commands: &[Command]) -> Frame {
 }
 
 impl Connection {
-    /// Connects, upgrades, sends `opening` and waits for the answer to the `connect` command
+    /// Upgrades a stream, sends `opening` and waits for the answer to the `connect` command
     /// `connect_id` in it.
     pub(crate) async fn open(
+        stream: TcpStream,
         address: &Address,
         codec: Codec,
         connect_id: u64,
         opening: Vec<Outgoing>,
     ) -> Result<(Self, Connected), Error> {
-        let mut connection = Self::upgrade(address, codec).await?;
+        let mut connection = Self::upgrade(stream, address, codec).await?;
         opening.into_iter().for_each(|frame| connection.send(frame));
         loop {
             match connection.progress(true).await {
@@ -117,25 +91,21 @@ impl Connection {
                         Err(error) => Err(Error::Refused(error)),
                     };
                 }
-                Progress::Received(_) | Progress::Heard | Progress::Flushed => {}
-                Progress::Lost(Loss { code: Some(code), reason }) => {
+                Progress::Received(_)
+                | Progress::Born { .. }
+                | Progress::Heard
+                | Progress::Flushed => {}
+                Progress::Lost(Loss { code: Some(code), reason, .. }) => {
                     return Err(Error::ClosedByBroker { code, reason });
                 }
-                Progress::Lost(Loss { code: None, reason }) => {
+                Progress::Lost(Loss { code: None, reason, .. }) => {
                     return Err(not_a_broker(address, reason));
                 }
             }
         }
     }
 
-    async fn upgrade(address: &Address, codec: Codec) -> Result<Self, Error> {
-        let unreachable = |error: std::io::Error| Error::Unreachable {
-            address: address.host_port.clone(),
-            detail: error.to_string(),
-        };
-        let stream = TcpStream::connect(&address.host_port).await.map_err(unreachable)?;
-        stream.set_nodelay(true).map_err(unreachable)?;
-        bound_unsent(&stream).map_err(unreachable)?;
+    async fn upgrade(stream: TcpStream, address: &Address, codec: Codec) -> Result<Self, Error> {
         let stream = Metered::new(stream);
         let refused = |error| refusal(address, error);
         let mut request = address.uri.clone().into_client_request().map_err(refused)?;
@@ -244,26 +214,9 @@ impl Connection {
     }
 }
 
-/// Bounds how much the kernel takes ahead of what it can send. Without this it takes megabytes,
-/// which grow old there while the buffered amount says that all is well.
-#[cfg(any(target_os = "android", target_os = "linux"))]
-fn bound_unsent(stream: &TcpStream) -> std::io::Result<()> {
-    const UNSENT_BYTES_MAX: u32 = 64 * 1024;
-    socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)
-}
-
-/// Other systems have no such bound that could be set here.
-#[cfg(not(any(target_os = "android", target_os = "linux")))]
-fn bound_unsent(_: &TcpStream) -> std::io::Result<()> {
-    Ok(())
-}
-
 fn loss_of(close: Option<CloseFrame>) -> Loss {
     match close {
-        Some(close) => Loss {
-            code: Some(CloseCode(close.code.into())),
-            reason: close.reason.as_str().to_owned(),
-        },
+        Some(close) => Loss::with_code(CloseCode(close.code.into()), close.reason.as_str()),
         None => Loss::without_code("the broker closed the connection without a code"),
     }
 }
@@ -279,7 +232,7 @@ fn refusal(address: &Address, error: WsError) -> Error {
             Error::UpgradeRefused {
                 address: address.host_port.clone(),
                 status: response.status().as_u16(),
-                detail: detail.trim().chars().take(REFUSAL_CHARS_MAX).collect(),
+                detail,
             }
         }
         WsError::Io(error) => {
@@ -291,11 +244,12 @@ fn refusal(address: &Address, error: WsError) -> Error {
 
 /// The sentence in a problem document (RFC 9457), which is what the broker sends, or else the
 /// whole body.
-fn refusal_detail(body: &[u8]) -> String {
+pub(crate) fn refusal_detail(body: &[u8]) -> String {
     #[derive(serde::Deserialize)]
     struct Problem {
         detail: String,
     }
-    serde_json::from_slice::<Problem>(body)
-        .map_or_else(|_| String::from_utf8_lossy(body).into_owned(), |problem| problem.detail)
+    let detail = serde_json::from_slice::<Problem>(body)
+        .map_or_else(|_| String::from_utf8_lossy(body).into_owned(), |problem| problem.detail);
+    detail.trim().chars().take(REFUSAL_CHARS_MAX).collect()
 }

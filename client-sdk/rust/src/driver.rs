@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use fanfare_protocol::{CloseCode, Command, Connected, Request as Body};
+use fanfare_protocol::{CloseCode, Command, Request as Body};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
@@ -17,12 +17,14 @@ use crate::backlog::Backlog;
 use crate::backoff::Backoff;
 use crate::builder::Config;
 use crate::client::{Client, Handle, Shared};
-use crate::connection::{Connection, Loss, Progress};
 use crate::error::Error;
 use crate::event::Event;
+use crate::link::{Link, Loss, Progress};
+use crate::opener::{Failure, Opened, Opener};
 use crate::queue::Queue;
 use crate::request::{Control, Request};
 use crate::session::{Mismatch, Session};
+use crate::transport::Choice;
 
 /// Requests that are taken from the queue in one go and written together.
 const REQUESTS_PER_TURN: usize = 64;
@@ -33,8 +35,11 @@ pub(crate) async fn start(address: Address, config: Arc<Config>) -> Result<Clien
     let (controls, control_queue) = mpsc::unbounded_channel();
     let shared = Arc::new(Shared::new(config.high_water_bytes));
     let backlog = Backlog::new(config.subscription_buffer);
+    let opener =
+        Opener { address: Arc::new(address), config: config.clone(), shared: shared.clone() };
     let mut driver = Driver {
-        address: Arc::new(address),
+        opener,
+        choice: Choice::new(config.transports.clone(), config.transport_retry),
         session: Session::new(config.codec, shared.clone(), backlog),
         backoff: Backoff::new(config.backoff_min, config.backoff_max),
         requests: Queue::new(request_queue),
@@ -43,16 +48,15 @@ pub(crate) async fn start(address: Address, config: Arc<Config>) -> Result<Clien
         config: config.clone(),
         shared: shared.clone(),
     };
-    let opened = driver.open().await?;
-    driver.announce(&opened.1);
+    let opened = driver.open().await;
+    let opened = driver.note(opened)?;
     tokio::spawn(driver.run(opened));
     Ok(Client::new(Handle { config, shared, requests, controls }))
 }
 
-type Opened = (Connection, Connected);
-
 struct Driver {
-    address: Arc<Address>,
+    opener: Opener,
+    choice: Choice,
     config: Arc<Config>,
     shared: Arc<Shared>,
     session: Session,
@@ -73,20 +77,16 @@ struct Outage {
 impl From<Error> for Outage {
     fn from(error: Error) -> Self {
         let fatal = error.is_final().then(|| error.clone());
-        let loss = match error {
-            Error::ClosedByBroker { code, reason } => Loss { code: Some(code), reason },
-            other => Loss::without_code(other.to_string()),
-        };
-        Self { loss, fatal }
+        Self { loss: error.into(), fatal }
     }
 }
 
 impl From<Loss> for Outage {
     fn from(loss: Loss) -> Self {
-        match loss {
-            Loss { code: Some(code), reason } => Error::ClosedByBroker { code, reason }.into(),
-            loss => Self { loss, fatal: None },
-        }
+        let fatal = loss.code.filter(|code| !code.reconnects());
+        let reason = loss.reason.clone();
+        let fatal = fatal.map(|code| Error::ClosedByBroker { code, reason });
+        Self { loss, fatal }
     }
 }
 
@@ -101,14 +101,15 @@ impl Driver {
                 },
                 Err(error) => Outage::from(error),
             };
-            let Loss { code, reason } = outage.loss;
+            let Loss { code, reason, retry_in: asked } = outage.loss;
             let disconnected = |retry_in| Event::Disconnected { code, reason, retry_in };
             if let Some(fatal) = outage.fatal {
                 self.shared.events.emit(disconnected(None));
                 break fatal;
             }
             let drain_window = self.session.take_drain_window();
-            let wait = drain_window.map_or_else(|| self.backoff.next(), Backoff::within);
+            let asked = asked.or_else(|| drain_window.map(Backoff::within));
+            let wait = asked.unwrap_or_else(|| self.backoff.next());
             self.shared.events.emit(disconnected(Some(wait)));
             opened = match self.open_after(wait).await {
                 Some(opened) => opened,
@@ -124,34 +125,40 @@ impl Driver {
         self.shared.events.emit(Event::Connecting { attempt: self.backoff.attempt() });
         let opening = self.open();
         let opened = self.unless_closed(opening).await?;
-        match &opened {
-            Ok((_, connected)) => self.announce(connected),
-            Err(_) => self.session.disconnected(),
+        let opened = self.note(opened);
+        if opened.is_err() {
+            self.session.disconnected();
         }
         Some(opened)
     }
 
     /// One attempt to open a session with everything that the client is subscribed to.
-    fn open(&mut self) -> impl Future<Output = Result<Opened, Error>> + use<> {
+    fn open(&mut self) -> impl Future<Output = Result<Opened, Failure>> + use<> {
         let id = self.shared.next_number();
         let request = Body::Connect(self.config.connect());
         let frames = self.session.open(Command { id: Some(id), request });
-        let (address, config) = (self.address.clone(), self.config.clone());
-        async move {
-            let opening = Connection::open(&address, config.codec, id, frames);
-            let limit = config.connect_timeout;
-            timeout(limit, opening).await.unwrap_or_else(|_| {
-                let detail = format!("no session within {limit:?}");
-                Err(Error::Unreachable { address: address.host_port.clone(), detail })
-            })
-        }
+        self.opener.clone().open(self.choice.order(Instant::now()), id, frames)
     }
 
-    /// Tells the handles that a session is open. Comes before `connect` returns to the caller.
-    fn announce(&self, connected: &Connected) {
+    /// Notes how an attempt has ended. Of a session that is open the handles hear before
+    /// `connect` returns to the caller.
+    fn note(&mut self, opened: Result<Opened, Failure>) -> Result<Opened, Error> {
+        let opened = opened.map_err(|Failure { error, is_blocked }| {
+            if is_blocked {
+                self.choice.failed();
+            }
+            error
+        })?;
+        let Opened { connected, transport, .. } = &opened;
+        self.choice.opened(*transport, Instant::now());
         self.shared.message_bytes_max.store(connected.message_bytes_max, Ordering::Relaxed);
-        let Connected { connection, node, .. } = connected.clone();
-        self.shared.events.emit(Event::Connected { connection, node });
+        self.shared.set_transport(*transport);
+        self.shared.events.emit(Event::Connected {
+            connection: connected.connection.clone(),
+            node: connected.node.clone(),
+            transport: *transport,
+        });
+        Ok(opened)
     }
 
     /// Lets `work` finish unless the client is closed first. Subscriptions may end meanwhile, and
@@ -169,25 +176,30 @@ impl Driver {
     }
 
     /// Serves a connection to its end. `None` if the client was closed.
-    async fn live(&mut self, (mut connection, connected): Opened) -> Option<Loss> {
+    async fn live(&mut self, opened: Opened) -> Option<Loss> {
+        let Opened { mut link, connected, .. } = opened;
         let opened_at = Instant::now();
         let ping_interval = Duration::from_millis(connected.ping_interval_ms);
         let silence_max = ping_interval.saturating_add(self.config.liveness_grace);
-        let loss = self.serve(&mut connection, Alarm::new(silence_max)).await;
-        self.backoff.connection_lived(opened_at.elapsed());
+        let loss = self.serve(&mut link, Alarm::new(silence_max)).await;
+        let lifetime = opened_at.elapsed();
+        self.backoff.connection_lived(lifetime);
         match loss {
-            Some(_) => self.session.disconnected(),
+            Some(ref loss) => {
+                self.choice.lost(lifetime, loss.code.is_some());
+                self.session.disconnected();
+            }
             // Whoever reads slowly or not at all must not hold up the end.
-            None => drop(timeout(self.config.command_timeout, self.close(connection)).await),
+            None => drop(timeout(self.config.command_timeout, self.close(link)).await),
         }
         loss
     }
 
-    async fn serve(&mut self, connection: &mut Connection, mut alarm: Alarm) -> Option<Loss> {
+    async fn serve(&mut self, link: &mut Link, mut alarm: Alarm) -> Option<Loss> {
         self.session.opened();
         let mut taken = Vec::with_capacity(REQUESTS_PER_TURN);
         loop {
-            self.session.take_outgoing().for_each(|outgoing| connection.send(outgoing));
+            self.session.take_outgoing().for_each(|outgoing| link.send(outgoing));
             let reading = self.session.backlog.has_room(self.session.awaits_reply());
             alarm.reading(reading);
             if self.session.take_renewal_wanted() {
@@ -197,10 +209,10 @@ impl Driver {
                 control = self.controls.recv() => if self.is_closed_by(control) { return None },
                 // Once every handle is gone the controls say it, after what was said before.
                 () = self.requests.take(&mut taken, REQUESTS_PER_TURN),
-                    if connection.is_flushed() && !self.requests.is_over() => {
+                    if link.is_flushed() && !self.requests.is_over() => {
                     taken.drain(..).for_each(|request| self.session.request(request));
                 }
-                progress = connection.progress(reading) => {
+                progress = link.progress(reading) => {
                     if !matches!(progress, Progress::Flushed) {
                         alarm.heard();
                     }
@@ -225,6 +237,10 @@ impl Driver {
                 Ok(()) => None,
                 Err(Mismatch) => Some(Loss::without_code("a reply did not fit its command")),
             },
+            Progress::Born { topic, epoch } => {
+                self.session.bear(&topic, &epoch);
+                None
+            }
             Progress::Heard | Progress::Flushed => None,
             Progress::Lost(loss) => Some(loss),
         }
@@ -247,7 +263,7 @@ impl Driver {
 
     /// Sends what is queued and closes the connection as RFC 6455 section 7.1.2 wants it. Replies
     /// that come before the broker's close frame are still taken.
-    async fn close(&mut self, mut connection: Connection) {
+    async fn close(&mut self, mut link: Link) {
         self.session.end_subscriptions(&Error::Closed);
         for request in self.requests.close() {
             match request {
@@ -255,9 +271,9 @@ impl Driver {
                 Request::Command { .. } => self.session.request(request),
             }
         }
-        self.session.take_outgoing().for_each(|outgoing| connection.send(outgoing));
-        connection.send_close(CloseCode::NORMAL);
-        while self.advance(connection.progress(true).await).is_none() {}
+        self.session.take_outgoing().for_each(|outgoing| link.send(outgoing));
+        link.send_close(CloseCode::NORMAL);
+        while self.advance(link.progress(true).await).is_none() {}
     }
 
     /// Tells everyone that the client has ended.

@@ -69,7 +69,8 @@ pub enum Error {
         /// What the operating system said.
         detail: String,
     },
-    /// A web server answered, but refused the WebSocket upgrade.
+    /// A web server answered, but refused the WebSocket upgrade, or the request that stands for it
+    /// where the client may use another transport only.
     #[error("{address} refused the connection with HTTP status {status}{}", after_colon(.detail))]
     UpgradeRefused {
         /// Host and port.
@@ -78,6 +79,15 @@ pub enum Error {
         status: u16,
         /// What the response's body said; empty if nothing.
         detail: String,
+    },
+    /// The HTTP proxy does not open a tunnel to the broker (RFC 9110 section 9.3.6); with status
+    /// 407 it wants other credentials.
+    #[error("the proxy {proxy} refused a tunnel to the broker with HTTP status {status}")]
+    ProxyRefused {
+        /// The proxy's host and port.
+        proxy: String,
+        /// The HTTP status, such as 403 or 407.
+        status: u16,
     },
     /// Something answered that is no Fanfare broker of this protocol version.
     #[error("{address} does not speak the Fanfare protocol: {detail}")]

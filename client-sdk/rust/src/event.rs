@@ -10,6 +10,8 @@ use fanfare_protocol::{CloseCode, TopicName};
 use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::broadcast;
 
+use crate::transport::Transport;
+
 /// Events kept for a listener that does not read; beyond this it loses the oldest ones.
 const EVENTS_KEPT: usize = 64;
 
@@ -24,10 +26,21 @@ pub enum Event {
     },
     /// The session is open.
     Connected {
-        /// The broker's name for the connection.
+        /// The broker's name for the connection; empty over another transport than a WebSocket.
         connection: String,
-        /// The broker process.
+        /// The broker process; empty likewise.
         node: String,
+        /// How the client and the broker talk.
+        transport: Transport,
+    },
+    /// A transport does not get through; the client tries the next one.
+    FallingBack {
+        /// The transport that failed.
+        from: Transport,
+        /// The transport that is tried now.
+        to: Transport,
+        /// Why, for a person.
+        reason: String,
     },
     /// The connection was lost, or an attempt to connect failed.
     Disconnected {
@@ -58,7 +71,7 @@ pub enum Event {
 impl Event {
     /// Whether it says how the connection stands, until the next one does.
     fn is_state(&self) -> bool {
-        !matches!(self, Self::Draining { .. } | Self::Repairing { .. })
+        !matches!(self, Self::Draining { .. } | Self::FallingBack { .. } | Self::Repairing { .. })
     }
 }
 

@@ -85,6 +85,52 @@
 //! # }
 //! ```
 //!
+//! # Where WebSockets do not get through
+//!
+//! Some proxies refuse the upgrade, cut it or let nothing through it. The client then takes
+//! server-sent events and `POST`, and where even those are held back long polling and `POST`, over
+//! the broker's public URLs. The promises are the same: in order, once, or an exact gap.
+//! [`Client::transport`] and [`Event::Connected`] tell what is in use, [`Event::FallingBack`] why.
+//!
+//! ```
+//! use fanfare_client::{Client, Payload, Transport};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = fanfare::Server::start(fanfare::ServerConfig::default_for_tests())?;
+//! # let url = server.url();
+//! let client = Client::builder(&url)
+//!     .transports([Transport::Sse, Transport::LongPoll]) // by default the WebSocket comes first
+//!     .connect()
+//!     .await?;
+//! assert_eq!(client.transport(), Transport::Sse);
+//!
+//! let mut ticks = client.subscribe("ticks.AAPL").await?.messages();
+//! client.publish("ticks.AAPL", Payload::text("187.2")).await?;
+//! assert_eq!(ticks.next().await.expect("the client is open").offset, 1);
+//! # client.close().await;
+//! # server.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! * **When.** An attempt to connect tries the [allowed](ClientBuilder::transports) transports one
+//!   after the other, each for at most [`ClientBuilder::fallback_after`], the last one for the
+//!   whole connect timeout. A host that cannot be reached at all is not asked over each of them. A
+//!   transport that has carried a session is given up only after three failed attempts in a row, or
+//!   three connections in a row that were cut within 10 s.
+//! * **And back.** What works is kept. A better transport is tried again at the first reconnect a
+//!   minute after it failed, and then ever less often ([`ClientBuilder::transport_retry`]).
+//! * **What differs.** Presence needs a WebSocket, patterns a WebSocket or events; elsewhere they
+//!   are refused with [`ErrorCode::NotEnabled`]. The node and the connection have no name. The
+//!   [buffered amount](Client::buffered_amount) holds a message until the broker has answered. A
+//!   message of a subscriber of several kinds of subscriptions may show as a gap when one of them
+//!   ends. A stream that is silent for 25 s, the broker's default ping interval, and the
+//!   [grace](ClientBuilder::liveness_grace) counts as dead; where the operator has chosen a longer
+//!   interval, raise the grace.
+//! * **Proxies.** With [`ClientBuilder::proxy`] everything goes through a tunnel by `CONNECT`, or,
+//!   without a WebSocket, as forwarded requests where the proxy opens none.
+//!
 //! # Many topics at once
 //!
 //! A pattern subscribes to every topic that matches, those that come into being later too. Each
@@ -188,9 +234,13 @@ mod connection;
 mod driver;
 mod error;
 mod event;
+mod fallback;
+mod link;
 mod meter;
+mod opener;
 mod options;
 mod pattern_route;
+mod proxy;
 mod publish;
 mod query;
 mod queue;
@@ -199,6 +249,7 @@ mod route;
 mod routes;
 mod session;
 mod subscription;
+mod transport;
 mod update;
 
 pub use builder::ClientBuilder;
@@ -212,4 +263,5 @@ pub use fanfare_protocol::{
 pub use options::{HistoryOptions, PublishOptions, SubscribeOptions};
 pub use query::HistoryPage;
 pub use subscription::{Messages, Subscription};
+pub use transport::{Transport, UnknownTransport};
 pub use update::{Gap, Message, Missed, PresenceChange, Update};

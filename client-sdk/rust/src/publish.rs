@@ -106,7 +106,9 @@ impl Client {
     /// `WebSocket.bufferedAmount`. It counts what is published and asked, with the commands around
     /// the payloads and the frames' headers, byte for byte; what waits for the next connection is
     /// in it, and what the client says of its own accord to keep its session is not. On Linux the
-    /// operating system takes at most 64 KiB more than it has sent.
+    /// operating system takes at most 64 KiB more than it has sent. Over another
+    /// [transport](Self::transport) than a WebSocket a command counts until the broker has answered
+    /// it.
     ///
     /// It rises when the application publishes faster than the network takes it, because the
     /// broker is busy, which holds back who publishes, or because the connection is slow or lost.

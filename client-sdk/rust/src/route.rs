@@ -32,11 +32,16 @@ pub(crate) struct Route {
 /// As [`Position`], but cheap to share with every message.
 #[derive(Clone, Debug)]
 struct Place {
+    /// Empty as long as the topic does not exist, which only long polling tells.
     epoch: Arc<str>,
     offset: u64,
 }
 
 impl Place {
+    fn is_known(&self) -> bool {
+        !self.epoch.is_empty()
+    }
+
     fn position(&self) -> Position {
         Position { epoch: self.epoch.to_string(), offset: self.offset }
     }
@@ -79,7 +84,7 @@ impl Route {
         let is_renewal = self.last.is_some() && self.mode == Mode::Latest;
         Subscribe {
             topic: self.topic.to_string(),
-            since: self.last.as_ref().map(Place::position),
+            since: self.last.as_ref().filter(|last| last.is_known()).map(Place::position),
             mode,
             max_rate,
             snapshot: self.audience.options.snapshot.filter(|_| !is_renewal),
@@ -93,6 +98,7 @@ impl Route {
         let newest = subscribed.offset;
         let offset = newest.saturating_sub(u64::from(subscribed.snapshot));
         let start = Place { epoch: Arc::from(subscribed.epoch.as_str()), offset };
+        self.bear(&start.epoch);
         let last = self.last.get_or_insert_with(|| start.clone());
         let position = last.position();
         let (is_same_life, last_offset) = (last.epoch == start.epoch, last.offset);
@@ -110,6 +116,13 @@ impl Route {
                 Mode::All => {}
                 Mode::Latest => self.last = Some(start),
             }
+        }
+    }
+
+    /// The topic has this epoch. If it did not exist before, this is its first one.
+    pub(crate) fn bear(&mut self, epoch: &Arc<str>) {
+        if let Some(last) = self.last.as_mut().filter(|last| !last.is_known()) {
+            last.epoch = epoch.clone();
         }
     }
 

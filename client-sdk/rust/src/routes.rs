@@ -1,6 +1,7 @@
 //! All subscriptions of a client, and which of them a message belongs to.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use fanfare_protocol::{
     Filter, Gap as GapEvent, MessagePush, Mode, PatternSubscribed, Ping, PresenceChange, Subscribe,
@@ -160,6 +161,13 @@ impl Routes {
         let Some((topic, _)) = self.matching_patterns(&gap.topic) else { return };
         let live = self.patterns.iter_mut().filter(|(_, route)| route.age(&topic).is_some());
         live.for_each(|(_, route)| route.miss(&topic, gap, backlog));
+    }
+
+    /// A topic has come into being after it was subscribed to.
+    pub(crate) fn bear(&mut self, topic: &str, epoch: &Arc<str>) {
+        if let Some(route) = self.topics.get_mut(topic) {
+            route.bear(epoch);
+        }
     }
 
     /// Passes on who came to a topic and who left.

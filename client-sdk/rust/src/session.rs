@@ -216,6 +216,11 @@ impl Session {
         Ok(())
     }
 
+    /// A topic has come into being after it was subscribed to.
+    pub(crate) fn bear(&mut self, topic: &str, epoch: &Arc<str>) {
+        self.routes.bear(topic, epoch);
+    }
+
     /// Compares how far the broker has sent with how far the subscriptions have come. One that is
     /// behind is made anew from where it is: what it lacks follows, or becomes a gap.
     fn compare(&mut self, ping: &Ping) {

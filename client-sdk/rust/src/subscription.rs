@@ -57,7 +57,7 @@ impl Subscription {
     }
 
     pub(crate) fn begin_at(&mut self, position: Option<Position>) {
-        self.position = position;
+        self.position = position.filter(|position| !position.epoch.is_empty());
     }
 
     /// The topic or pattern.
@@ -69,7 +69,7 @@ impl Subscription {
     /// How far the application has read: the place of the message that was taken last, or the end
     /// of a gap; before the first of them, where the subscription began. Kept over a restart of
     /// the program it is what [`SubscribeOptions::since`](crate::SubscribeOptions::since) wants.
-    /// `None` for a pattern.
+    /// `None` for a pattern, and over long polling until the topic has its first message.
     #[must_use]
     pub fn position(&self) -> Option<Position> {
         self.position.clone()
@@ -120,24 +120,28 @@ impl Subscription {
 
     fn poll_update(&mut self, cx: &mut Context<'_>) -> Poll<Option<Update>> {
         let polled = self.updates.poll_recv(cx);
-        if let (Some(position), Poll::Ready(Some(update))) = (&mut self.position, &polled) {
-            follow(position, update);
+        if let (Filter::Topic(_), Poll::Ready(Some(update))) = (&self.filter, &polled) {
+            follow(&mut self.position, update);
         }
         polled
     }
 }
 
 /// Moves the position of a topic's subscription to what was read.
-fn follow(position: &mut Position, update: &Update) {
-    match update {
-        Update::Message(Message { epoch: Some(epoch), offset, .. }) => {
+fn follow(position: &mut Option<Position>, update: &Update) {
+    match (position, update) {
+        (Some(position), Update::Message(Message { epoch: Some(epoch), offset, .. }))
+            if *position.epoch == **epoch =>
+        {
             position.offset = *offset;
-            if *position.epoch != **epoch {
-                position.epoch = epoch.to_string();
-            }
         }
-        Update::Gap(Gap { resumes_after: Some(behind), .. }) => position.clone_from(behind),
-        Update::Message(_) | Update::Gap(_) | Update::Presence(_) => {}
+        (position, Update::Message(message)) => {
+            *position = message.position().or_else(|| position.take());
+        }
+        (position, Update::Gap(Gap { resumes_after: Some(behind), .. })) => {
+            *position = Some(behind.clone());
+        }
+        (_, Update::Gap(_) | Update::Presence(_)) => {}
     }
 }
 

@@ -15,13 +15,14 @@ use crate::topics::{FrameParts, WireForm};
 use crate::ws::{DecodeError, close_frame};
 
 impl<S: Socket> Shard<S> {
-    /// Closes every connection, as a broker that restarts. SDK clients are told to come back
-    /// spread over `window_ms`.
-    pub fn shut_down(&mut self, window_ms: u64, now: Now) {
-        let keys: Vec<Key> = self.connections.iter().map(|(key, _)| key).collect();
+    /// Closes up to `connections_max` connections, as a broker that restarts. Their clients are
+    /// told to come back spread over `window_ms`, where their form has words for it.
+    pub fn shut_down(&mut self, connections_max: usize, window_ms: u64, now: Now) {
+        let open = self.connections.iter().filter(|(_, c)| c.phase != Phase::Closing);
+        let keys: Vec<Key> = open.map(|(key, _)| key).take(connections_max).collect();
         let drain = Event::Drain(Drain { window_ms });
         let reason = "the broker restarts; come back";
-        let mut returns = self.spread_returns(window_ms);
+        let mut returns = self.spread_returns(&keys, window_ms);
         for key in keys {
             if let Some(WireForm::Sdk(codec)) = self.form(key) {
                 self.send(key, sdk_frame(codec, 48, |out| drain.encode(codec, out)), now);
@@ -36,12 +37,12 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    /// When each reader of an event stream is to come back, evenly over `window_ms`: it does as it
-    /// is told, and knows nothing of chance.
-    fn spread_returns(&self, window_ms: u64) -> impl Iterator<Item = u64> + use<S> {
-        let is_told = |form: WireForm| form.is_events();
-        let told = self.connections.iter().filter(|(_, one)| is_told(one.form)).count() as u64;
-        (0..told).map(move |place| window_ms * (2 * place + 1) / (2 * told))
+    /// When each reader of an event stream among `keys` is to come back: after the usual wait, and
+    /// evenly over `window_ms`. It does as it is told, and knows nothing of chance.
+    fn spread_returns(&self, keys: &[Key], window_ms: u64) -> impl Iterator<Item = u64> + use<S> {
+        let is_told = |key: &&Key| self.form(**key).is_some_and(WireForm::is_events);
+        let told = keys.iter().filter(is_told).count() as u64;
+        (0..told).map(move |place| STREAM_RETRY_MS + window_ms * (2 * place + 1) / (2 * told))
     }
 
     /// What ends a connection, in its form.

@@ -385,7 +385,7 @@ fn a_restart_says_1012_to_everyone_behind_what_they_are_owed() {
     let (_, raw) = world.raw("t");
     world.publish("t", "1");
     world.shard.drain_mailbox(10, world.now);
-    world.shard.shut_down(1_000, world.now);
+    world.shard.shut_down(usize::MAX, 1_000, world.now);
     let frames = sdk.frames();
     assert_eq!(frames[1].json(), ServerFrame::Event(Event::Drain(Drain { window_ms: 1_000 })));
     assert_eq!((frames.len(), frames[2].close_code()), (3, Some(1012)));

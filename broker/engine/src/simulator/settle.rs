@@ -225,7 +225,7 @@ impl World {
             self.publish();
             for event_loop in &mut self.loops {
                 event_loop.wake();
-                event_loop.shard.shut_down(DRAIN_WINDOW_MS, self.record.now);
+                event_loop.shard.shut_down(usize::MAX, DRAIN_WINDOW_MS, self.record.now);
             }
         } else {
             for client in &mut self.clients {

@@ -1,11 +1,13 @@
 //! The client against a real broker.
 
+mod blocked;
 mod delivery;
 mod lossy;
 mod proxy;
 mod publishing;
 mod recovery;
 mod repairing;
+mod web_proxy;
 
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanfare_client::{Client, CloseCode, Codec, Error, ErrorCode, ErrorReply, Event};
+use fanfare_client::{Client, CloseCode, Codec, Error, ErrorCode, ErrorReply, Event, Transport};
 use fanfare_protocol::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -25,7 +25,11 @@ async fn connect_with_the_token_is_the_first_command_in_both_codecs() {
             link.confirm_connect(&command, SOON).await;
         });
         let mut events = client.unwrap().events();
-        let connected = Event::Connected { connection: "c1".into(), node: "n1".into() };
+        let connected = Event::Connected {
+            connection: "c1".into(),
+            node: "n1".into(),
+            transport: Transport::WebSocket,
+        };
         assert_eq!(events.next().await, Some(connected));
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fanfare_client::{
     Client, ClientBuilder, CloseCode, Codec, ErrorReply, Gap, Message, Mode, Payload, Position,
-    Subscription, Update,
+    Subscription, Transport, Update,
 };
 use fanfare_protocol::{
     Command, Connected, Event, Gap as GapEvent, MessagePush, PatternSubscribed, Ping, Published,
@@ -41,9 +41,10 @@ impl Peer {
         format!("ws://{}", self.listener.local_addr().expect("an address"))
     }
 
-    /// A builder with waits that suit a test.
+    /// A builder with waits that suit a test, for the one transport that the peer speaks.
     pub(crate) fn builder(&self) -> ClientBuilder {
         Client::builder(&self.url())
+            .transports([Transport::WebSocket])
             .backoff(Duration::from_millis(5), Duration::from_millis(40))
             .command_timeout(SOON)
     }
@@ -54,7 +55,11 @@ impl Peer {
 
     /// Accepts a connection and upgrades it, taking the subprotocol that the client offers.
     pub(crate) async fn accept(&self) -> Link {
-        let stream = self.accept_tcp().await;
+        self.accept_over(self.accept_tcp().await).await
+    }
+
+    /// Upgrades a connection that was accepted elsewhere.
+    pub(crate) async fn accept_over(&self, stream: TcpStream) -> Link {
         let mut offered = None;
         #[allow(clippy::result_large_err, reason = "the signature is tungstenite's")]
         let choose = |upgrade: &Upgrade, mut response: Response| {

@@ -90,7 +90,7 @@ fn what_was_published_before_a_restart_comes_before_its_close() {
         world.publish("t", BODY);
     }
     world.publish("n.A", BODY);
-    world.shard.shut_down(15_000, world.now);
+    world.shard.shut_down(usize::MAX, 15_000, world.now);
     let frames = client.frames();
     assert_eq!(frames.last().and_then(Frame::close_code), Some(1012));
     client.put_back(frames.clone());

@@ -191,7 +191,7 @@ fn a_restart_spreads_the_return_of_readers() {
     let clients: Vec<Client> = (0..4).map(|_| world.topic_events("t", None).1).collect();
     let raw = world.raw("t").1;
     world.publish("t", "1");
-    world.shard.shut_down(8_000, world.now);
+    world.shard.shut_down(usize::MAX, 8_000, world.now);
     let retries = clients.iter().map(|client| {
         let told = events(client);
         let [begin, message, close] = &told[..] else { panic!("{told:?}") };
@@ -201,7 +201,7 @@ fn a_restart_spreads_the_return_of_readers() {
         assert_eq!(field(close, "data"), Some(data));
         field(close, "retry").unwrap().parse().unwrap()
     });
-    assert_eq!(retries.collect::<Vec<u64>>(), [1_000, 3_000, 5_000, 7_000]);
+    assert_eq!(retries.collect::<Vec<u64>>(), [2_000, 4_000, 6_000, 8_000]);
     assert_eq!(raw.close_code(), Some(1012));
 }
 

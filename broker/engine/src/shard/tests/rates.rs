@@ -104,7 +104,7 @@ fn a_restart_brings_what_a_rate_holds_back() {
             world.publish("t.A", "1");
             world.deliver();
         }
-        world.shard.shut_down(1_000, world.now);
+        world.shard.shut_down(usize::MAX, 1_000, world.now);
         let frames = client.frames();
         assert_eq!(frames.last().map(|frame| frame.opcode), Some(8));
         client.put_back(frames.into_iter().filter(|frame| frame.opcode == 1).collect());
