@@ -4,7 +4,7 @@
 #   ONLY="slow-all resume" bench-results/measure.sh [NAME]
 # NAME is the folder (default: today's date and the host name). With a file of ticks in the format
 # of `loadgen replay --help`, the replays are run too; they take six minutes each. ONLY names the
-# scenarios to measure, for one part at a time. All of them take half an hour.
+# scenarios to measure, for one part at a time. All of them take three quarters of an hour.
 # Close other programs first: `waited for` in each result tells how much they were in the way.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -48,8 +48,10 @@ measure resume resume "${server[@]}" --server-args "--config bench-results/patie
   --stall-for 30s --rounds 5
 # 5,000 clients that come back at once and have missed 100 messages each.
 measure storm storm "${server[@]}" --server-args "--config bench-results/recovery.toml" --rounds 5
-# One topic by every transport, and the articles' use cases; ten minutes a round.
-measure compare compare "${server[@]}" --rounds 3
+# One topic by every transport, and the articles' use cases: 200 clients of each and short
+# measurements, eight minutes; then 1,000 clients and ten seconds each, seven minutes.
+measure compare compare "${server[@]}" --quick --rounds 3
+measure compare-full compare "${server[@]}"
 if [ -n "$ticks" ]; then
   for replay in "binance 1x" "lean_us 20x"; do
     read -r src speed <<< "$replay"

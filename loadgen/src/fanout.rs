@@ -52,6 +52,11 @@ impl rounds::Round for Round {
         self.floor.iter().for_each(|floor| faults.add(&floor.faults));
         faults
     }
+
+    fn measurements(&self) -> Vec<(&'static str, &Measurement)> {
+        let floor = self.floor.iter().map(|floor| ("floor", floor));
+        floor.chain([("server", &self.server)]).collect()
+    }
 }
 
 /// Runs all rounds and tells the result; true if nothing was lost, doubled or reordered.

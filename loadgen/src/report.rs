@@ -66,6 +66,9 @@ pub(crate) struct Measurement {
     pub faults: Faults,
     /// Frames with data that no publisher of this run sent.
     pub foreign: u64,
+    /// All of `response_us`, for the file beside the result.
+    #[serde(skip)]
+    pub response: Latencies,
 }
 
 /// What must not happen.
@@ -210,6 +213,7 @@ impl Measurement {
             schedule_lag_us: measured.lag.percentiles(),
             faults: Faults::of(totals),
             foreign: totals.foreign,
+            response: totals.response.clone(),
         }
     }
 }

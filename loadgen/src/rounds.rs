@@ -1,18 +1,45 @@
 //! A command's rounds, one after the other, and the document that they make.
 
+use std::path::Path;
+use std::time::Duration;
+
 use anyhow::Result;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::cli::{GeneratorArgs, ServerArgs};
 use crate::environment::Environment;
+use crate::latency::write_log;
 use crate::progress::Progress;
-use crate::report::{Document, Faults, SCHEMA, command_line, median};
+use crate::report::{Document, Faults, Measurement, SCHEMA, command_line, median};
 
 /// The figures of one round.
 pub(crate) trait Round: Serialize + DeserializeOwned {
     /// What went wrong in it.
     fn faults(&self) -> Faults;
+
+    /// The measurements whose latencies are written to a file beside the result, by name.
+    fn measurements(&self) -> Vec<(&'static str, &Measurement)> {
+        Vec::new()
+    }
+}
+
+/// Writes the latencies of rounds beside a result, `FILE.hlog` beside `FILE.json`.
+///
+/// # Errors
+/// If the file cannot be written.
+pub(crate) fn write_latencies<'a>(
+    result: &Path,
+    measurements: impl IntoIterator<Item = (&'a str, &'a Measurement)>,
+) -> Result<()> {
+    let of = |(name, measurement): (&'a str, &'a Measurement)| {
+        (name, &measurement.response, Duration::from_secs_f64(measurement.seconds.max(0.0)))
+    };
+    let histograms: Vec<_> = measurements.into_iter().map(of).collect();
+    if histograms.is_empty() {
+        return Ok(());
+    }
+    write_log(&result.with_extension("hlog"), histograms)
 }
 
 /// Measures `count` rounds and writes the document where it is wanted. `measure` gets the round's
@@ -27,7 +54,10 @@ pub(crate) fn run<L: Serialize, R: Round>(
     measure: impl FnMut(&str, &mut Progress) -> Result<R>,
 ) -> Result<Document<L, R>> {
     let document = collect(count, ends, load, measure)?;
-    ends.1.out.as_ref().map_or(Ok(()), |path| document.write(path))?;
+    if let Some(path) = &ends.1.out {
+        document.write(path)?;
+        write_latencies(path, document.rounds.iter().flat_map(|round| round.measurements()))?;
+    }
     Ok(document)
 }
 

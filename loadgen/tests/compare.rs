@@ -76,6 +76,9 @@ fn every_transport_is_counted_byte_by_byte() {
         if is_poll {
             let connections = if way.starts_with("poll-fresh") { polls } else { 0 };
             assert_eq!(number(running, "connections"), connections, "{way}");
+            let (seconds, clients) = (run["seconds"].as_f64().expect("a number"), CLIENTS as f64);
+            let due = clients * seconds / 0.2;
+            assert!((polls as f64 - due).abs() <= due / 4.0, "{way}: {polls} of {due} polls");
             assert!(number(counts, "missed") > 0, "20 messages/s, 5 polls/s: {run}");
         }
         if matches!(way, "raw" | "sdk-json" | "sdk-msgpack") {

@@ -52,6 +52,8 @@ fn every_delivery_arrives_and_is_measured() {
     assert!(percentiles.is_sorted() && percentiles[0] > 0.0, "{percentiles:?}");
     assert!(number(&server["service_us"]["max"]) <= percentiles[4]);
     assert_eq!(run.result["load"]["loop"], "open");
+    let log = std::fs::read_to_string(support::scratch_file("measured.hlog")).expect("histograms");
+    assert!(log.contains("Tag=server"), "{log:.300}");
     assert_eq!(run.result["median"]["server"]["deliveries"], 8_000);
     assert!(run.stdout.contains("0 lost, 0 doubled, 0 reordered"), "{}", run.stdout);
 }

@@ -75,7 +75,7 @@ fn a_folder_of_results_becomes_a_page_charts_and_a_summary() {
         "![Traffic against clients](compare-traffic.svg)",
         "### The articles' table, three ways",
         "| C | 100,000 | 665 : 1.53 = 436 |",
-        "10 clients, computed from these",
+        "10, computed",
         "response_us.p99 | ",
     ] {
         assert!(summary.contains(expected), "{expected} in {summary}");

@@ -15,11 +15,11 @@ pub(crate) use lines::{Axis, Line, LineChart, Mark, Scale};
 /// common colour blindnesses too, and by their lightness.
 const STYLE: &str = "\
 .chart{--paper:#ffffff;--ink:#1b2430;--soft:#5a6675;--grid:#e1e6ec;--c0:#b5482f;--c1:#d99a1c;\
---c2:#3f8f6b;--c3:#2b6cb0;--c4:#7b5bb5;--c5:#0f7f8c;--c6:#8a8f98;--c7:#a33b78;--c8:#5c6b1f;\
+--c2:#3f8f6b;--c3:#2b6cb0;--c4:#7b5bb5;--c5:#0f7f8c;--c6:#111827;--c7:#a33b78;--c8:#5c6b1f;\
 --computed:#aab4c0}\
 @media(prefers-color-scheme:dark){.chart{--paper:#14191f;--ink:#e8edf3;--soft:#9aa7b5;\
 --grid:#2a323c;--c0:#f08a6c;--c1:#f2c14e;--c2:#7ecfa6;--c3:#74b3f0;--c4:#b79bee;--c5:#5fd0dc;\
---c6:#aeb6c0;--c7:#ee8fc6;--c8:#bccb6a;--computed:#5b6775}}\
+--c6:#ffffff;--c7:#ee8fc6;--c8:#bccb6a;--computed:#5b6775}}\
 .chart text{font:13px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;fill:var(--ink)}\
 .chart .title{font-size:17px;font-weight:600}.chart .soft{fill:var(--soft)}\
 .chart .small{font-size:12px}.chart .grid{stroke:var(--grid);stroke-width:1}\
@@ -127,7 +127,7 @@ pub(crate) fn figure(number: f64) -> String {
         _ if !number.is_finite() => "–".to_owned(),
         0.0 => "0".to_owned(),
         ..0.01 => trimmed(format!("{number:.4}")),
-        ..0.1 => trimmed(format!("{number:.3}")),
+        ..1.0 => trimmed(format!("{number:.3}")),
         ..10.0 => trimmed(format!("{number:.2}")),
         ..100.0 => trimmed(format!("{number:.1}")),
         _ => crate::table::count(number.round().max(0.0) as u64),
@@ -159,8 +159,8 @@ mod tests {
 
     #[test]
     fn figures_have_the_digits_that_they_need() {
-        let told = [0.0, 0.0153, 1.0, 2.5, 66.04, 871.0, 12_345.6, f64::NAN].map(figure);
-        assert_eq!(told, ["0", "0.015", "1", "2.5", "66", "871", "12,346", "–"]);
+        let told = [0.0, 0.1526, 1.0, 2.5, 66.04, 871.0, 12_345.6, f64::NAN].map(figure);
+        assert_eq!(told, ["0", "0.153", "1", "2.5", "66", "871", "12,346", "–"]);
         assert_eq!(figure(0.0015), "0.0015");
     }
 

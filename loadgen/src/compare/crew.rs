@@ -84,6 +84,9 @@ pub(super) struct Crew<'a> {
     due: BinaryHeap<Reverse<(u64, usize)>>,
     tally: Tally,
     phase: Phase,
+    /// When measuring began, and when it ended, in ns. A poll is measured if it was due between,
+    /// even where it could be asked only later.
+    measured_ns: (u64, u64),
     /// Clients that have begun to connect.
     begun: usize,
     /// Clients that follow the topic.
@@ -108,6 +111,7 @@ impl<'a> Crew<'a> {
             due: BinaryHeap::new(),
             tally: Tally::default(),
             phase: Phase::Opening,
+            measured_ns: (u64::MAX, u64::MAX),
             begun: 0,
             live: 0,
             open: 0,
@@ -166,13 +170,17 @@ impl<'a> Crew<'a> {
                     let now_ns = now_ns();
                     self.due.extend((0..self.clients.len()).map(|place| Reverse((now_ns, place))));
                 }
-                Phase::Measuring => self.count_segments(false),
-                Phase::Finishing if !is_interval => self.count_segments(true),
+                Phase::Measuring => {
+                    self.measured_ns.0 = now_ns();
+                    self.count_segments(false);
+                }
+                Phase::Finishing if is_interval => self.measured_ns.1 = now_ns(),
+                Phase::Finishing => self.count_segments(true),
                 _ => {}
             }
         }
         let is_there = match called {
-            Phase::Finishing if is_interval => self.open == 0,
+            Phase::Finishing if is_interval => self.open == 0 && !self.has_due(),
             _ => true,
         };
         if is_there && self.controls.reached() != called {
@@ -220,20 +228,28 @@ impl<'a> Crew<'a> {
         if self.phase == Phase::Measuring { Book::Running } else { Book::Aside }
     }
 
+    /// Whether a poll that is measured is still to be asked.
+    fn has_due(&self) -> bool {
+        self.due.peek().is_some_and(|Reverse((due_ns, _))| *due_ns < self.measured_ns.1)
+    }
+
     fn ask_due(&mut self, now_ns: u64) {
         while let Some(&Reverse((due_ns, place))) = self.due.peek() {
             if due_ns > now_ns {
                 return;
             }
             self.due.pop();
-            let is_interval = self.setup.way.rhythm() == Rhythm::Interval;
-            if is_interval && matches!(self.phase, Phase::Finishing | Phase::Over) {
+            if self.setup.way.rhythm() != Rhythm::Interval {
+                self.ask(place, due_ns, self.book());
                 continue;
             }
-            let book = self.book();
-            if is_interval && book == Book::Running {
-                let late = now_ns - due_ns > self.setup.interval_ns / 10;
-                self.tally.counts.late += u64::from(late);
+            let (from_ns, to_ns) = self.measured_ns;
+            if due_ns >= to_ns {
+                continue;
+            }
+            let book = if due_ns >= from_ns { Book::Running } else { Book::Aside };
+            if book == Book::Running && now_ns - due_ns > self.setup.interval_ns / 10 {
+                self.tally.counts.late += 1;
             }
             self.ask(place, due_ns, book);
         }

@@ -194,8 +194,8 @@ impl UnderWay<'_> {
             .with_context(|| format!("{title}, {clients} clients"))?;
         let mut figures = Figures::new(*part, load, &found);
         let counted = before.zip(under_test.counts()?).map(|(before, after)| after.since(&before));
-        let is_of_transports =
-            |name: &str| name.starts_with("transport_") || name.starts_with("http_");
+        let transport = format!("transport=\"{}\"", load.way.transport());
+        let is_of_transports = |name: &str| name.contains(&transport);
         figures.server_counts = counted
             .map(|counts| counts.into_iter().filter(|(name, _)| is_of_transports(name)).collect());
         self.round.histograms.push(Histograms {

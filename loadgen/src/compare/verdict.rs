@@ -122,7 +122,7 @@ fn on_the_wire(articles: &Articles) -> Option<Finding> {
     let fresh = fresh
         .map(|r| format!(" With a new connection for each poll {:.1}:1.", r.ratio_with_tcp_ip));
     Some(finding(
-        "what is left of it on the wire",
+        "the same ratio for all bytes on the wire",
         "no",
         format!(
             "With the articles' 871 bytes and every byte of a message counted, polling takes \
@@ -148,7 +148,7 @@ fn latency(runs: &[Figures]) -> Option<Finding> {
         );
         ratios.push((p50, max));
         told.push(format!(
-            "at {} messages/s long polling takes {} in the median and {} at most, the raw stream \
+            "at {}/s long polling takes {} in the median and {} at most, the raw stream \
              {} and {}: {p50:.1}:1 and {max:.1}:1",
             raw.rate,
             us(long.latency_us.p50),
@@ -291,7 +291,7 @@ fn pings(runs: &[Figures]) -> Option<Finding> {
             "A ping and its answer take: {}. At the broker's {PING_INTERVAL} s that makes at most \
              {most:.0} KiB an hour for each client, TCP/IP headers included (computed), in which \
              the articles' poller has sent and received 3 MiB of headers.",
-            told.join(", ")
+            told.join("; ")
         ),
     ))
 }

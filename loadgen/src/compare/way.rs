@@ -98,6 +98,18 @@ impl Way {
         }
     }
 
+    /// What the broker's metrics call it.
+    #[must_use]
+    pub(crate) fn transport(self) -> &'static str {
+        match self {
+            Self::PollFresh | Self::PollFreshEtag | Self::PollKept | Self::PollKeptEtag => "poll",
+            Self::LongPoll => "long_poll",
+            Self::Sse => "sse",
+            Self::Raw => "raw",
+            Self::SdkJson | Self::SdkMsgpack => "sdk",
+        }
+    }
+
     /// When its clients ask.
     #[must_use]
     pub(crate) fn rhythm(self) -> Rhythm {

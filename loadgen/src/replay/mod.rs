@@ -12,6 +12,7 @@ use crate::environment::Environment;
 use crate::plan::{Plan, Shape, Transport};
 use crate::progress::Progress;
 use crate::report::{Document, Measurement, SCHEMA, command_line};
+use crate::rounds::write_latencies;
 use crate::session::{Pace, Session};
 use crate::stamp::MARK;
 use crate::table;
@@ -67,7 +68,10 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<bool> {
         rounds: vec![measurement.clone()],
         median: measurement,
     };
-    args.generator.out.as_ref().map_or(Ok(()), |path| document.write(path))?;
+    if let Some(path) = &args.generator.out {
+        document.write(path)?;
+        write_latencies(path, document.rounds.iter().map(|round| ("replay", round)))?;
+    }
     print(&document);
     Ok(document.faults.none())
 }

@@ -23,7 +23,7 @@ padding:6px}figure svg{display:block;width:100%;height:auto}\
 .scroll{overflow-x:auto;background:var(--card);border:1px solid var(--rule);border-radius:8px;\
 margin:10px 0}table{border-collapse:collapse;width:100%;font-size:13px;\
 font-variant-numeric:tabular-nums}\
-th,td{padding:6px 10px;text-align:right;vertical-align:top;border-top:1px solid var(--rule)}\
+th,td{padding:6px 8px;text-align:right;vertical-align:top;border-top:1px solid var(--rule)}\
 td{white-space:nowrap}th:first-child,td:first-child{text-align:left}thead th{border-top:0;font-weight:600;\
 color:var(--soft)}\
 .finding{background:var(--card);border:1px solid var(--rule);border-radius:8px;padding:12px 16px;\

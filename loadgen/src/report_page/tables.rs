@@ -20,7 +20,11 @@ pub(super) struct Cells {
 #[must_use]
 pub(super) fn of(comparison: &Comparison) -> Vec<Cells> {
     let parts = [
-        (Part::Transports, "Transports", "Bytes for each message that a client got, both ways."),
+        (
+            Part::Transports,
+            "Transports",
+            "Bytes for each message that a client got, both ways; latency from publishing to arrival; CPU of the server.",
+        ),
         (Part::Headers, "Headers", "The same with other headers of the clients."),
         (Part::Quiet, "A quiet topic", "Most polls find nothing new."),
         (Part::UseCases, "The articles' use cases, as measured", "871 bytes of headers."),
@@ -67,8 +71,8 @@ fn use_cases(comparison: &Comparison) -> Cells {
             told(case.measured_with_bodies),
             told(case.measured_with_tcp_ip),
             or_dash(case.measured_clients, |clients| match clients == case.clients {
-                true => "as many clients".to_owned(),
-                false => format!("{} clients, computed from these", count(clients.into())),
+                true => "as many".to_owned(),
+                false => format!("{}, computed", count(clients.into())),
             }),
         ]);
     }
@@ -123,9 +127,9 @@ fn transports(comparison: &Comparison, part: Part) -> Vec<Vec<String>> {
         "TCP/IP (computed)",
         "TLS (computed)",
         "missed",
-        "latency p50",
+        "p50",
         "p99",
-        "server CPU per client and second",
+        "CPU/client/s",
     ])];
     for run in comparison.runs.iter().filter(|run| run.part == part) {
         lines.push(transport(run));

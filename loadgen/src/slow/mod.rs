@@ -18,7 +18,7 @@ use crate::cli::{SlowArgs, WhenClosed};
 use crate::latency::Percentiles;
 use crate::plan::{Shape, Transport};
 use crate::progress::Progress;
-use crate::report::Faults;
+use crate::report::{Faults, Measurement};
 use crate::rounds;
 
 use load::{Figures, Load};
@@ -71,6 +71,10 @@ impl rounds::Round for Round {
         let mut faults = self.without.faults();
         faults.add(&self.with.faults());
         faults
+    }
+
+    fn measurements(&self) -> Vec<(&'static str, &Measurement)> {
+        vec![("without", &self.without.quick), ("with", &self.with.quick)]
     }
 }
 
