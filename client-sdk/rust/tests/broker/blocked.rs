@@ -18,16 +18,22 @@ const BLOCKED: [(Refuses, Transport); 2] =
     [(Refuses::Upgrades, Transport::Sse), (Refuses::UpgradesAndStreams, Transport::LongPoll)];
 
 fn builder(url: &str) -> ClientBuilder {
-    Client::builder(url)
-        .backoff(Duration::from_millis(5), Duration::from_millis(50))
-        .fallback_after(Duration::from_millis(300))
+    Client::builder(url).backoff(Duration::from_millis(5), Duration::from_millis(50))
+}
+
+/// How long a transport may take: little where it is held back, all the time where it works.
+fn patience(refuses: Refuses) -> Duration {
+    match refuses {
+        Refuses::UpgradesAndStreams => Duration::from_millis(300),
+        _ => SOON,
+    }
 }
 
 /// A client behind such a proxy, over the transport that is left.
 async fn client_behind(server: &Server, refuses: Refuses) -> (WebProxy, Client) {
     let proxy = WebProxy::before(server.addr(), refuses).await;
-    let client = builder(&proxy.url()).connect().await.expect("connected");
-    (proxy, client)
+    let builder = builder(&proxy.url()).fallback_after(patience(refuses));
+    (proxy, builder.connect().await.expect("connected"))
 }
 
 #[tokio::test]
@@ -161,7 +167,8 @@ async fn a_slow_application_holds_the_broker_back_and_loses_nothing_that_it_hold
     let direct = Client::connect(&server.url()).await.unwrap();
     for (refuses, transport) in BLOCKED {
         let proxy = WebProxy::before(server.addr(), refuses).await;
-        let client = builder(&proxy.url()).subscription_buffer(4).connect().await.unwrap();
+        let builder = builder(&proxy.url()).fallback_after(patience(refuses));
+        let client = builder.subscription_buffer(4).connect().await.unwrap();
         let topic = format!("slow.{transport}");
         let mut subscription = client.subscribe(&topic).await.unwrap();
         for n in 0..MESSAGES {
@@ -197,7 +204,7 @@ async fn patterns_modes_and_rates_work_over_events() {
 async fn when_the_network_changes_so_does_the_transport() {
     let server = start_with_history(100);
     let proxy = WebProxy::before(server.addr(), Refuses::Upgrades).await;
-    let quick = builder(&proxy.url()).connect_timeout(Duration::from_millis(500));
+    let quick = builder(&proxy.url()).connect_timeout(Duration::from_secs(2));
     let client = quick.transport_retry(Duration::ZERO).connect().await.unwrap();
     let direct = Client::connect(&server.url()).await.unwrap();
     let mut subscription = client.subscribe("t").await.unwrap();
