@@ -153,42 +153,36 @@ impl Poll {
         let PolledTopic { topic, place: at } = &mut self.topics[place];
         let Place::New { since, snapshot } = at.clone() else { return Ok(()) };
         let filter = topic.clone();
-        let Some(HistoryPage { epoch, offset, recovered, messages, .. }) = page else {
+        let Some(page) = page else {
             *at = Place::Unborn;
             let subscribed = Subscribed { mode: self.mode, ..Subscribed::default() };
-            return self
-                .push(Pushed::Begun { filter, body: ReplyBody::Subscribe(subscribed) })
-                .await;
+            let body = ReplyBody::Subscribe(subscribed);
+            return self.push(Pushed::Begun { filter, body }).await;
         };
-        let recovers = self.mode == Mode::All && since.is_some();
-        let known = since.filter(|since| since.epoch == epoch).map_or(0, |since| since.offset);
-        let follow: Vec<_> = match recovers {
-            true if recovered => messages,
-            false if snapshot && known < offset => {
-                messages.into_iter().filter(|message| message.offset == offset).collect()
-            }
-            _ => Vec::new(),
+        let HistoryPage { offset, recovered, more, .. } = page;
+        let epoch = page.epoch.clone();
+        let since = since.filter(|since| since.epoch == epoch).map(|since| since.offset);
+        let recovered = recovered && self.mode == Mode::All && since.is_some();
+        // The newest message may come only with the next page, if others have filled this one.
+        let is_kept = more || !page.messages.is_empty();
+        let snapshot = snapshot && is_kept && !recovered && since.unwrap_or(0) < offset;
+        let begins_after = match since {
+            Some(since) if recovered => since,
+            _ => offset.saturating_sub(u64::from(snapshot)),
         };
-        let head = match (recovers && recovered, follow.last()) {
-            (true, None) => known,
-            (true, Some(last)) => last.offset,
-            (false, _) => offset,
-        };
-        *at = Place::At(Position { epoch: epoch.clone(), offset: head });
-        let subscribed = Subscribed {
-            epoch,
-            offset,
-            recovered: recovers && recovered,
-            mode: self.mode,
-            snapshot: !recovers && !follow.is_empty(),
-        };
+        *at = Place::At(Position { epoch: epoch.clone(), offset: begins_after });
+        let subscribed = Subscribed { epoch, offset, recovered, mode: self.mode, snapshot };
         self.push(Pushed::Begun { filter, body: ReplyBody::Subscribe(subscribed) }).await?;
-        self.push_messages(place, follow).await
+        if recovered || snapshot { self.take_page(place, page).await } else { Ok(()) }
     }
 
     /// Passes on what a page holds, and what it should hold and does not.
     async fn take_page(&mut self, place: usize, page: HistoryPage) -> Result<(), End> {
         let HistoryPage { epoch, offset, recovered, more, mut messages } = page;
+        if messages.is_empty() && more {
+            // Other topics have used up the bytes of the answer.
+            return Ok(());
+        }
         let PolledTopic { topic, place: at } = &mut self.topics[place];
         let topic = topic.clone();
         // All before this one is not in the page.

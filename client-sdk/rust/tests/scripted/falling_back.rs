@@ -198,15 +198,15 @@ async fn silence_ends_a_stream_and_heartbeats_end_the_silence() {
     next(&mut events).await;
     let (subscription, mut stream) = tokio::join!(client.subscribe("t"), async {
         let mut events = web.asked().await.events().await;
-        let fields = r#""epoch":"e1","offset":0,"recovered":false,"ping_interval_ms":250"#;
+        let fields = r#""epoch":"e1","offset":0,"recovered":false,"ping_interval_ms":1000"#;
         events.begin_with("t", fields).await;
         events
     });
     let mut subscription = subscription.expect("subscribed");
     // Twice as long as it may be silent.
-    for _ in 0..6 {
+    for _ in 0..11 {
         stream.heartbeat().await;
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
     stream.message("t", 1, "alive").await;
     let update = timeout(SOON, subscription.next()).await.expect("in time").expect("an update");

@@ -170,6 +170,28 @@ async fn in_mode_latest_only_the_newest_of_each_answer_counts() {
 }
 
 #[tokio::test]
+async fn what_does_not_fit_into_an_answer_comes_with_the_next() {
+    let (mut web, client) = polling().await;
+    let options = SubscribeOptions::new().mode(Mode::Latest);
+    let full = |offset| {
+        let fields = format!(r#""epoch":"e1","offset":{offset},"recovered":true,"more":true"#);
+        format!(r#"{{"topic":"t",{fields},"messages":[]}}"#)
+    };
+    let (subscription, ()) = tokio::join!(client.subscribe_with("t", options), async {
+        poll(&mut web, "topic=t&limit=1").await.pages(&[&full(4)]).await;
+    });
+    let mut subscription = subscription.unwrap();
+    let asked = poll(&mut web, "topic=t&after=e1:3&limit=100&wait=25000ms").await;
+    asked.pages(&[&page("t", "e1", 4, true, &[(4, "4")])]).await;
+    assert_eq!(next_text(&mut subscription).await, "4");
+    let asked = poll(&mut web, "topic=t&after=e1:4&limit=100&wait=25000ms").await;
+    asked.pages(&[&full(6)]).await;
+    let asked = poll(&mut web, "topic=t&after=e1:4&limit=100").await;
+    asked.pages(&[&page("t", "e1", 6, true, &[(6, "6")])]).await;
+    assert_eq!(next_text(&mut subscription).await, "6");
+}
+
+#[tokio::test]
 async fn a_poll_that_is_over_its_rate_waits_and_one_that_breaks_ends_the_session() {
     let (mut web, client) = polling().await;
     let mut subscription = subscribe(&mut web, &client).await;
