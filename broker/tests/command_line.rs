@@ -149,3 +149,22 @@ fn ctrl_c_ends_a_subscriber_with_130() {
     signal(&subscriber, "INT");
     assert_eq!(subscriber.wait().unwrap().code(), Some(130));
 }
+
+#[test]
+fn check_tells_by_text_and_code_whether_a_broker_is_well() {
+    let check = |admin: &str| {
+        let run = fanfare(&["check", "--admin", admin, "--timeout", "10s"]).output().unwrap();
+        (run.status.code().unwrap(), text(&run.stdout).to_owned())
+    };
+    let broker = Broker::start("serve");
+    let (code, told) = check(&format!("http://{}", broker.admin));
+    assert_eq!((code, told.as_str()), (0, "OK: ready, 0 connections, 0 subscriptions\n"));
+    // The port of clients is not the admin port.
+    let (code, told) = check(broker.url.strip_prefix("ws://").unwrap());
+    assert!(code == 2 && told.contains("no admin port"), "{told}");
+    let admin = broker.admin.clone();
+    drop(broker);
+    let (code, told) = check(&admin);
+    assert_eq!(code, 2, "{told}");
+    assert!(told.starts_with(&format!("CRITICAL: no answer from {admin}: ")), "{told}");
+}

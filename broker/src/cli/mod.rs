@@ -1,8 +1,10 @@
 //! The command line: one file for each subcommand, one definition for help and parsing.
 //!
 //! Exit codes: 0 done, 1 failed for a reason printed in one line, 2 wrong usage, 78 a mistake in
-//! the configuration (`EX_CONFIG` of sysexits), 130 interrupted.
+//! the configuration (`EX_CONFIG` of sysexits), 130 interrupted. `check` has the codes of monitoring
+//! programs instead.
 
+mod check;
 mod config;
 mod demo;
 mod history;
@@ -32,6 +34,7 @@ struct Cli {
 enum Subcommands {
     Serve(serve::Serve),
     Config(config::Config),
+    Check(check::Check),
     Demo(demo::Demo),
     Pub(publish::Publish),
     Sub(subscribe::Subscribe),
@@ -51,6 +54,7 @@ pub fn run() -> ExitCode {
         match cli.command {
             Subcommands::Serve(serve) => serve.run().await,
             Subcommands::Config(config) => config.run(),
+            Subcommands::Check(check) => check.run().await,
             Subcommands::Demo(demo) => demo.run().await,
             Subcommands::Pub(publish) => publish.run().await,
             Subcommands::Sub(subscribe) => subscribe.run().await,
