@@ -14,7 +14,7 @@ const STYLE: &str = "\
 *{box-sizing:border-box}\
 body{margin:0;background:var(--page);color:var(--ink);\
 font:16px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,sans-serif}\
-main{max-width:1080px;margin:0 auto;padding:32px 20px 64px}\
+main{max-width:1160px;margin:0 auto;padding:32px 20px 64px}\
 h1{font-size:28px;margin:0 0 4px}h2{font-size:22px;margin:40px 0 4px}\
 h3{font-size:17px;margin:28px 0 4px}p{margin:6px 0}.soft{color:var(--soft);font-size:14px}\
 code{font:13px ui-monospace,SFMono-Regular,Menlo,monospace;overflow-wrap:anywhere}\
@@ -23,7 +23,7 @@ padding:6px}figure svg{display:block;width:100%;height:auto}\
 .scroll{overflow-x:auto;background:var(--card);border:1px solid var(--rule);border-radius:8px;\
 margin:10px 0}table{border-collapse:collapse;width:100%;font-size:13px;\
 font-variant-numeric:tabular-nums}\
-th,td{padding:6px 8px;text-align:right;vertical-align:top;border-top:1px solid var(--rule)}\
+th,td{padding:6px 7px;text-align:right;vertical-align:top;border-top:1px solid var(--rule)}\
 td{white-space:nowrap}th:first-child,td:first-child{text-align:left}thead th{border-top:0;font-weight:600;\
 color:var(--soft)}\
 .finding{background:var(--card);border:1px solid var(--rule);border-radius:8px;padding:12px 16px;\

@@ -129,7 +129,7 @@ fn transports(comparison: &Comparison, part: Part) -> Vec<Vec<String>> {
         "missed",
         "p50",
         "p99",
-        "CPU/client/s",
+        "CPU / client / s",
     ])];
     for run in comparison.runs.iter().filter(|run| run.part == part) {
         lines.push(transport(run));
