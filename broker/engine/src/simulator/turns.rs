@@ -21,7 +21,7 @@ impl World {
 
     /// What follows from a command. `has_ended`: the connection ended with or before it, so that
     /// nobody hears the reply, and it may not have been carried out.
-    fn carry_out(&mut self, id: ConnectionId, asked: Asked, has_ended: bool) -> Answer {
+    pub(super) fn carry_out(&mut self, id: ConnectionId, asked: Asked, has_ended: bool) -> Answer {
         let attendance = &mut self.record.attendance;
         match asked {
             Asked::Connect { name } => attendance.call(id, name),

@@ -303,11 +303,6 @@ impl World {
                 let key = event_loop.shard.open(wire.clone(), &kind, now);
                 let mut session =
                     Session::new(wire.clone(), id, &client.plan, self.plan.topics.len());
-                for source in &sources {
-                    if let Asked::Subscribe { topic, .. } = source {
-                        self.record.attendance.join(*topic, id);
-                    }
-                }
                 session.begin_stream(sources, &self.record);
                 client.session = Some(session);
                 key
@@ -316,9 +311,14 @@ impl World {
         let number = self.record.summary.get("connections opened");
         self.record.summary.count("connections opened");
         let mut link = Link::new(number, id, key, wire, now);
-        let asked = client.session.as_ref().map_or(0, |session| session.sources.len());
-        link.own_bytes = asked * REPLY_BYTES + PLACE_BYTES;
         link.tells_place = client.plan.form == WireForm::Events;
+        let asked = client.session.as_ref().map_or(Vec::new(), |session| session.sources.clone());
+        link.own_bytes = asked.len() * REPLY_BYTES + PLACE_BYTES;
+        // What a stream is opened for is carried out with its opening.
+        for source in asked {
+            let answer = self.carry_out(id, source, false);
+            self.record.intake.answer(id, answer);
+        }
         self.trace.tell(|| format!("client {at} opens {link}"));
         self.links.push(link);
     }
