@@ -177,7 +177,7 @@ fn the_room_for_unsafe_code_is_small_and_says_why() {
     let room = root().join(UNSAFE_ROOM).parent().unwrap().join("src");
     let sources = sources(&room, &[".rs"]);
     let lines: usize = sources.iter().map(|(_, text)| text.lines().count()).sum();
-    assert!((1..100).contains(&lines), "{lines} lines");
+    assert!((1..130).contains(&lines), "{lines} lines");
     for (path, text) in sources {
         let (blocks, reasons) = (text.matches("unsafe {").count(), text.matches("SAFETY:").count());
         assert_eq!(blocks, reasons, "{}: each block has its reason", path.display());

@@ -21,7 +21,8 @@ pub(super) struct Check {
     admin: String,
 
     /// How long it may take.
-    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "3s")]
+    #[arg(value_parser = humantime::parse_duration)]
     timeout: Duration,
 }
 

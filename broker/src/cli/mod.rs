@@ -1,8 +1,8 @@
 //! The command line: one file for each subcommand, one definition for help and parsing.
 //!
 //! Exit codes: 0 done, 1 failed for a reason printed in one line, 2 wrong usage, 78 a mistake in
-//! the configuration (`EX_CONFIG` of sysexits), 130 interrupted. `check` has the codes of monitoring
-//! programs instead.
+//! the configuration (`EX_CONFIG` of sysexits), 130 interrupted. `check` has the codes of
+//! monitoring programs instead.
 
 mod check;
 mod config;

@@ -24,8 +24,8 @@ padding:6px}figure svg{display:block;width:100%;height:auto}\
 margin:10px 0}table{border-collapse:collapse;width:100%;font-size:13px;\
 font-variant-numeric:tabular-nums}\
 th,td{padding:6px 7px;text-align:right;vertical-align:top;border-top:1px solid var(--rule)}\
-td{white-space:nowrap}th:first-child,td:first-child{text-align:left}thead th{border-top:0;font-weight:600;\
-color:var(--soft)}\
+td{white-space:nowrap}th:first-child,td:first-child{text-align:left}\
+thead th{border-top:0;font-weight:600;color:var(--soft)}\
 .finding{background:var(--card);border:1px solid var(--rule);border-radius:8px;padding:12px 16px;\
 margin:10px 0}.finding b{margin-right:8px}.holds{font-size:12px;font-weight:600;\
 border:1px solid currentColor;border-radius:99px;padding:1px 9px;color:var(--soft);\
@@ -90,7 +90,8 @@ fn write_comparison(page: &mut String, comparison: &Comparison) {
         };
         let _ = writeln!(
             page,
-            "<div class=\"finding\"><b>{}</b><span class=\"holds {class}\">{}</span><p>{}</p></div>",
+            "<div class=\"finding\"><b>{}</b><span class=\"holds {class}\">{}</span>\
+             <p>{}</p></div>",
             escape(&finding.claim),
             escape(&finding.holds),
             escape(&finding.found)

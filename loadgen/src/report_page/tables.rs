@@ -23,7 +23,8 @@ pub(super) fn of(comparison: &Comparison) -> Vec<Cells> {
         (
             Part::Transports,
             "Transports",
-            "Bytes for each message that a client got, both ways; latency from publishing to arrival; CPU of the server.",
+            "Bytes for each message that a client got, both ways; latency from publishing to \
+             arrival; CPU of the server.",
         ),
         (Part::Headers, "Headers", "The same with other headers of the clients."),
         (Part::Quiet, "A quiet topic", "Most polls find nothing new."),

@@ -133,9 +133,9 @@ pub(crate) fn page(
         .iter()
         .map(|(offset, text)| format!(r#"{{"offset":{offset},"text":"{text}"}}"#))
         .collect();
-    let messages = messages.join(",");
+    let rest = format!(r#""more":{more},"messages":[{}]"#, messages.join(","));
     format!(
-        r#"{{"topic":"{topic}","epoch":"{epoch}","offset":{offset},"recovered":{recovered},"more":{more},"messages":[{messages}]}}"#
+        r#"{{"topic":"{topic}","epoch":"{epoch}","offset":{offset},"recovered":{recovered},{rest}}}"#
     )
 }
 

@@ -93,7 +93,8 @@ fn a_poll_is_heads_and_an_envelope_around_the_newest_message() {
     let mut client = Client::of(Way::PollKeptEtag);
     assert_eq!(
         client.ask(),
-        "GET /v1/topics/stock.ACME?limit=1 HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nUser-Agent: x\r\n\r\n"
+        "GET /v1/topics/stock.ACME?limit=1 HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\
+         User-Agent: x\r\n\r\n"
     );
     let body = format!(r#"{{"offset":5,"messages":[{{"offset":5,"data":{}}}]}}"#, payload(4));
     let text = answer("200 OK", "\"k3:5\"", &body);
@@ -213,9 +214,8 @@ fn an_sdk_client_is_live_with_its_subscription_and_counts_the_envelope() {
         frame::write_bare(&mut bytes, frame::TEXT, content.as_bytes());
         bytes
     };
-    let reply = text(
-        r#"{"id":1,"connect":{"connection":"c","node":"n","ping_interval_ms":1,"message_bytes_max":1}}"#,
-    );
+    let connected = r#"{"connection":"c","node":"n","ping_interval_ms":1,"message_bytes_max":1}"#;
+    let reply = text(&format!(r#"{{"id":1,"connect":{connected}}}"#));
     assert_eq!(client.hear_some(&reply).unwrap(), Heard::Part(reply.len()));
     let reply = text(r#"{"id":2,"subscribe":{"epoch":"e","offset":7,"recovered":true}}"#);
     assert_eq!(client.hear_some(&reply).unwrap(), Heard::Live(reply.len()));
