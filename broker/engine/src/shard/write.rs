@@ -194,6 +194,10 @@ impl<S: Socket> Shard<S> {
     /// As [`Self::send`], of what is counted already.
     pub(super) fn queue_own(&mut self, key: Key, frame: Bytes, now: Now) {
         self.stage_pending(key, now);
+        // Much that is sent in one go is no sign of a slow reader: let it take that.
+        if self.connections.get(key).is_some_and(|connection| connection.is_lagging) {
+            self.write_outbox(key, now);
+        }
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.phase != Phase::Closing
             && !connection.enqueue(frame, &self.marks, &self.counters, now)

@@ -112,10 +112,15 @@ impl Track {
     }
 
     /// Another subscription goes on with what this one has. `asked`: when that was asked for.
-    pub(super) fn go_on(&mut self, terms: Terms, head: u64, asked: Now) {
+    pub(super) fn go_on(&mut self, terms: Terms, record: &Record, asked: Now) {
+        let head = record.head(self.topic, &self.epoch);
         if terms.mode == Mode::All && self.terms.mode == Mode::Latest {
             // How much was passed over by then nobody tells.
             self.first_max = Some(head + 1);
+            if !record.rings_have_room() {
+                // Nor may there have been a newest one to give.
+                self.excused = self.excused.max(head);
+            }
         }
         (self.terms, self.paced_since, self.heard) = (terms, asked, 0);
     }

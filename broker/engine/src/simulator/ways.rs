@@ -170,7 +170,7 @@ impl Ways {
                 let (before, after) = (before.next().flatten(), decider(self, track));
                 let Some((next, terms)) = after else { return false };
                 if before.is_none_or(|(decider, _)| decider != next) {
-                    track.go_on(terms, record.head(track.topic, &track.epoch), asked);
+                    track.go_on(terms, record, asked);
                 }
                 true
             });

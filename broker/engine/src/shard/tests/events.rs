@@ -354,3 +354,15 @@ fn options_and_modes_are_those_of_every_stream() {
     assert_eq!(offsets(&slow), [6]);
     world.shard.audit();
 }
+
+#[test]
+fn a_stream_of_many_topics_begins_whole_where_little_may_wait() {
+    let mut world = World::new(recovery::small);
+    let topics: Vec<String> = (0..60).map(|topic| format!("t.{topic}")).collect();
+    let sources: Vec<_> = topics.iter().map(|topic| (topic.as_str(), None)).collect();
+    let (_, client) = world.events(&sources);
+    let told = events(&client);
+    let begun = told.iter().filter(|event| field(event, "event") == Some("subscribed")).count();
+    assert_eq!(begun, topics.len(), "its reader takes all that is written");
+    assert_eq!(world.counters().connections.get(), 1);
+}
