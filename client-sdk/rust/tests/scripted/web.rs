@@ -133,10 +133,9 @@ pub(crate) fn page(
         .iter()
         .map(|(offset, text)| format!(r#"{{"offset":{offset},"text":"{text}"}}"#))
         .collect();
-    let rest = format!(r#""more":{more},"messages":[{}]"#, messages.join(","));
-    format!(
-        r#"{{"topic":"{topic}","epoch":"{epoch}","offset":{offset},"recovered":{recovered},{rest}}}"#
-    )
+    let messages = messages.join(",");
+    let place = format!(r#""epoch":"{epoch}","offset":{offset},"recovered":{recovered}"#);
+    format!(r#"{{"topic":"{topic}",{place},"more":{more},"messages":[{messages}]}}"#)
 }
 
 async fn read_request(mut stream: TcpStream, back: mpsc::UnboundedSender<Asked>) {
