@@ -255,15 +255,30 @@ mod tests {
         assert_eq!(admin, address);
     }
 
+    /// Of a child with one thread: in this process threads of other tests end, and their time
+    /// with them.
     #[test]
     fn cpu_time_and_memory_of_a_process_are_read() {
-        let own = Process { pid: std::process::id() };
-        let before = (own.cpu().unwrap(), own_cpu().unwrap());
-        let until = Instant::now() + Duration::from_millis(60);
-        while Instant::now() < until {}
-        assert!(own.cpu().unwrap().since(before.0).run_ns >= 5_000_000);
-        assert!(own_cpu().unwrap().since(before.1).run_ns >= 5_000_000);
-        assert!(own.rss_bytes().unwrap() > 100_000);
+        let mut busy = Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        let process = Process { pid: busy.id() };
+        let until = Instant::now() + Duration::from_secs(30);
+        while process.cpu().unwrap().run_ns < 5_000_000 && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let (cpu, rss_bytes) = (process.cpu(), process.rss_bytes());
+        busy.kill().unwrap();
+        busy.wait().unwrap();
+        assert!(cpu.unwrap().run_ns >= 5_000_000);
+        assert!(rss_bytes.unwrap() > 100_000);
+    }
+
+    #[test]
+    fn own_cpu_time_grows_while_this_thread_is_busy() {
+        let before = own_cpu().unwrap();
+        let until = Instant::now() + Duration::from_secs(30);
+        while own_cpu().unwrap().since(before).run_ns < 5_000_000 {
+            assert!(Instant::now() < until, "no time on a CPU within 30 s of computing");
+        }
     }
 
     #[test]
