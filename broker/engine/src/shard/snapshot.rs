@@ -96,6 +96,10 @@ impl<S: Socket> Shard<S> {
     pub(super) fn send_snapshot(&mut self, key: Key, snapshot: Snapshot, now: Now) {
         self.stage_pending(key, now);
         self.write_outbox(key, now);
+        // Who did not take the reply may be closed by now, and then subscribes to nothing.
+        if !self.is_live(key) {
+            return;
+        }
         let Snapshot { pattern, messages, is_of_one_moment } = snapshot;
         let sent = if is_of_one_moment { self.write_messages(key, &messages, now) } else { 0 };
         let later = &messages[sent..];
