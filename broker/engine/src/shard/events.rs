@@ -87,7 +87,11 @@ impl<S: Socket> Shard<S> {
         wishes: Wishes<'_>,
         now: Now,
     ) -> Result<(), JoinError> {
-        // As for a `subscribe` command: what is marked goes out first.
+        // As for a `subscribe` command: what is marked, or owed, goes out first.
+        if let Filter::Pattern(_) = filter {
+            self.flush_outbox(key, now);
+            self.drain_mailbox(usize::MAX, now);
+        }
         self.stage_pending(key, now);
         let mut told = Vec::with_capacity(128);
         let (mut place, mut taken) = (None, None);
