@@ -98,7 +98,7 @@ async fn several_topics_and_patterns_are_one_stream_with_a_place() {
     let mut epochs = Vec::new();
     for (field, source) in [("topic", "a"), ("pattern", "b.*"), ("topic", "c")] {
         if field == "pattern" {
-            // Nothing comes between a pattern's begin and its snapshot, so what is owed comes before.
+            // Nothing comes between a pattern and its snapshot: what is owed comes before.
             let newest = json!({"topic": "a", "offset": 1, "data": 1});
             assert_eq!(reader.message().await.json(), newest);
         }

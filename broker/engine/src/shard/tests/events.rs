@@ -267,7 +267,7 @@ fn a_stream_of_several_topics_tells_its_place_once_a_second_while_it_moves() {
          data: {{\"topic\":\"b.y\",\"offset\":1,\"data\":1}}\n\nid: {a}:1,-,{b}:2\n\n"
     );
     assert_eq!(text(&client), expected);
-    (0..22).for_each(|_| world.pass(1_000));
+    (0..23).for_each(|_| world.pass(1_000));
     assert_eq!(text(&client), format!(":\n\nid: {a}:1,-,{b}:2\n\n"), "with each heartbeat");
 }
 
