@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use fanfare::{Server, ServerConfig};
-use fanfare_client::{Client, ClientBuilder};
+use fanfare_client::{Client, ClientBuilder, Transport};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -50,8 +50,14 @@ impl Broker {
 
     /// A client whose network can be cut.
     pub(crate) async fn far(&self) -> Client {
+        self.far_over(&[Transport::WebSocket]).await
+    }
+
+    /// One that uses these transports.
+    pub(crate) async fn far_over(&self, transports: &[Transport]) -> Client {
+        let builder = self.builder(FAR).transports(transports.iter().copied());
         // Long enough for a busy machine, and short enough not to wait for.
-        let builder = self.builder(FAR).liveness_grace(Duration::from_secs(5));
+        let builder = builder.liveness_grace(Duration::from_secs(5));
         builder.connect_timeout(Duration::from_secs(2)).connect().await.expect("connected")
     }
 

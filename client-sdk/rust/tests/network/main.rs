@@ -12,7 +12,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use broker::Broker;
-use fanfare_client::{Client, Event, Events, Payload, Subscription, Update};
+use fanfare_client::{Client, Event, Events, Payload, Subscription, Transport, Update};
 use tokio::time::{sleep, timeout};
 
 /// Long enough for anything that does happen, on a busy machine too.
@@ -153,6 +153,33 @@ fn a_quiet_reader_that_vanishes_is_ended_by_its_missing_pong_and_comes_back_with
             (broker.closed("slow_consumer").await, broker.closed("no_pong").await),
             (0.0, 1.0)
         );
+        broker.stop().await;
+    });
+}
+
+#[test]
+fn a_reader_of_events_that_vanishes_notices_by_the_told_interval_and_loses_nothing() {
+    const NAME: &str =
+        "a_reader_of_events_that_vanishes_notices_by_the_told_interval_and_loses_nothing";
+    namespace::alone(NAME, async {
+        let broker = Broker::start(PONG_TIMEOUT);
+        let publisher = broker.near().await;
+        let client = broker.far_over(&[Transport::Sse]).await;
+        let mut events = client.events();
+        let mut far = client.subscribe("quiet").await.expect("subscribed");
+        publish(&publisher, "quiet", 1..=1).await;
+        take(&mut far, 1..=1).await;
+
+        namespace::cut();
+        publish(&publisher, "quiet", 2..=3).await;
+        // By the interval that is usual it would take 30 s.
+        let reason = timeout(Duration::from_secs(25), lost(&mut events)).await;
+        assert_eq!(reason.expect("the broker has told its interval"), "the broker fell silent");
+        // No pong is asked of it, so the kernel is the one who finds out.
+        forgets_who_is_far(&broker, 1).await;
+        publish(&publisher, "quiet", 4..=4).await;
+        namespace::mend();
+        take(&mut far, 2..=4).await;
         broker.stop().await;
     });
 }

@@ -79,7 +79,7 @@ fn a_stream_begins_with_its_place_and_every_reader_gets_the_same_bytes() {
     let begin = format!(
         "retry: 1000\nevent: subscribed\nid: {epoch}:1\n\
          data: {{\"topic\":\"t\",\"epoch\":\"{epoch}\",\"offset\":1,\"recovered\":false,\
-         \"mode\":\"all\"}}\n\n"
+         \"mode\":\"all\",\"ping_interval_ms\":25000}}\n\n"
     );
     assert_eq!([text(&first), text(&second)], [begin.clone(), begin]);
     world.publish("t", "{\"p\":\n1}");
@@ -247,7 +247,7 @@ fn a_stream_of_several_topics_tells_its_place_once_a_second_while_it_moves() {
     let subscribed = Some("subscribed");
     assert_eq!(kinds, [subscribed, subscribed, subscribed, None, None]);
     assert!(begin[..3].iter().all(|event| field(event, "id").is_none()), "{begin:?}");
-    let pattern = "{\"pattern\":\"b.*\",\"topics\":1,\"mode\":\"all\"}";
+    let pattern = "{\"pattern\":\"b.*\",\"topics\":1,\"mode\":\"all\",\"ping_interval_ms\":25000}";
     assert_eq!(field(&begin[1], "data"), Some(pattern));
     assert_eq!(begin[3], [("id".to_owned(), format!("{a}:0,-,{b}:1"))]);
     assert_eq!(field(&begin[4], "data"), Some("{\"topic\":\"a\",\"offset\":1,\"data\":1}"));
