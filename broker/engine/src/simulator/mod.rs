@@ -21,6 +21,7 @@ mod session;
 mod settle;
 mod stream;
 mod summary;
+mod tiers;
 mod trace;
 mod track;
 mod turns;

@@ -6,7 +6,7 @@ use crate::fault::{Fault, with_fault};
 const SEEDS: u64 = 200;
 
 /// What must have happened somewhere among so many worlds, or they prove little.
-const HAPPENED: [&str; 20] = [
+const HAPPENED: [&str; 21] = [
     "connections closed by the broker",
     "event streams ended by the broker",
     "gaps",
@@ -14,6 +14,7 @@ const HAPPENED: [&str; 20] = [
     "heartbeats",
     "lists of members",
     "lives of topics",
+    "messages at a rate compared",
     "messages passed over",
     "pages of history",
     "patterns ended",
@@ -51,7 +52,7 @@ fn a_seed_decides_everything() {
 }
 
 /// Every fault that shows on one thread.
-const FAULTS: [Fault; 29] = [
+const FAULTS: [Fault; 30] = [
     Fault::ForgetMailAtJoin,
     Fault::ForgetMailAfterCatchUp,
     Fault::ForgetMailEarly,
@@ -72,6 +73,7 @@ const FAULTS: [Fault; 29] = [
     Fault::ForgetWhoMoved,
     Fault::CountEveryPattern,
     Fault::ForgetHeld,
+    Fault::ChooseAlone,
     Fault::TellHeadEarly,
     Fault::ForgetWhoLeft,
     Fault::TellChangesTwice,
