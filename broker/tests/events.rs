@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 #[tokio::test]
 async fn a_topic_is_heard_as_events() {
-    let server = start();
+    let server = start_with(|l| l.ping_interval_ms = 40_000);
     let mut reader = EventReader::open(&server, "/v1/topics/news.z%C3%BCrich").await;
     for line in ["cache-control: no-store", "connection: close", "x-accel-buffering: no"] {
         assert!(reader.head.contains(&format!("\r\n{line}\r\n")), "{}", reader.head);
@@ -22,7 +22,7 @@ async fn a_topic_is_heard_as_events() {
     let subscribed = begin.json();
     let epoch = subscribed["epoch"].as_str().unwrap();
     let expected = json!({"topic": "news.zürich", "epoch": epoch, "offset": 0,
-        "recovered": false, "mode": "all"});
+        "recovered": false, "mode": "all", "ping_interval_ms": 40_000});
     assert_eq!(subscribed, expected);
     let mut raw = Ws::raw(&server, "news.z%C3%BCrich").await;
     raw.send(r#"{"p":1}"#).await;

@@ -69,6 +69,8 @@ pub(crate) enum Fault {
     ForgetLastOfSnapshot,
     /// What a tier holds back is forgotten when its time comes.
     ForgetHeld,
+    /// A shard does not ask what others have chosen for a tier.
+    ChooseAlone,
     /// A ping tells the topic's newest offset, whatever was sent on the connection.
     TellHeadEarly,
     /// Who leaves a topic is not told to those who stay.

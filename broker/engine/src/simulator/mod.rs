@@ -22,6 +22,7 @@ mod settle;
 mod snapshots;
 mod stream;
 mod summary;
+mod tiers;
 mod trace;
 mod track;
 mod turns;

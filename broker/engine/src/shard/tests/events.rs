@@ -79,7 +79,7 @@ fn a_stream_begins_with_its_place_and_every_reader_gets_the_same_bytes() {
     let begin = format!(
         "retry: 1000\nevent: subscribed\nid: {epoch}:1\n\
          data: {{\"topic\":\"t\",\"epoch\":\"{epoch}\",\"offset\":1,\"recovered\":false,\
-         \"mode\":\"all\"}}\n\n"
+         \"mode\":\"all\",\"ping_interval_ms\":25000}}\n\n"
     );
     assert_eq!([text(&first), text(&second)], [begin.clone(), begin]);
     world.publish("t", "{\"p\":\n1}");
@@ -252,7 +252,7 @@ fn a_stream_of_several_topics_tells_its_place_once_a_second_while_it_moves() {
     );
     assert!(begin[..4].iter().all(|event| field(event, "id").is_none()), "{begin:?}");
     assert_eq!(field(&begin[1], "data"), Some("{\"topic\":\"a\",\"offset\":1,\"data\":1}"));
-    let pattern = "{\"pattern\":\"b.*\",\"topics\":1,\"mode\":\"all\"}";
+    let pattern = "{\"pattern\":\"b.*\",\"topics\":1,\"mode\":\"all\",\"ping_interval_ms\":25000}";
     assert_eq!(field(&begin[2], "data"), Some(pattern));
     assert_eq!(begin[4], [("id".to_owned(), format!("{a}:1,-,{b}:1"))]);
     world.pass(1_000);
