@@ -48,6 +48,8 @@ measure resume resume "${server[@]}" --server-args "--config bench-results/patie
   --stall-for 30s --rounds 5
 # 5,000 clients that come back at once and have missed 100 messages each.
 measure storm storm "${server[@]}" --server-args "--config bench-results/recovery.toml" --rounds 5
+# A broker with 15,000 connections and 10,000 deliveries a second that is told to end.
+measure drain drain "${server[@]}" --rounds 3
 # One topic by every transport, and the articles' use cases: 200 clients of each and short
 # measurements, eight minutes; then 1,000 clients and ten seconds each, seven minutes.
 measure compare compare "${server[@]}" --quick --rounds 3

@@ -60,6 +60,11 @@ impl UnderTest {
         }
     }
 
+    /// The process that was started for this, if one was.
+    pub(crate) fn started_mut(&mut self) -> Option<&mut SpawnedServer> {
+        self.started.as_mut()
+    }
+
     /// What the broker has counted up to now; `None` if its metrics are not known.
     ///
     /// # Errors
