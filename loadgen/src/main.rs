@@ -33,6 +33,7 @@ mod report;
 mod report_page;
 mod resume;
 mod rounds;
+mod scraping;
 mod server;
 mod session;
 mod slow;

@@ -70,10 +70,15 @@ impl UnderTest {
     /// # Errors
     /// If they cannot be read.
     pub(crate) fn counts(&mut self) -> Result<Option<Counts>> {
+        Ok(self.admin().map(Counts::scrape).transpose()?)
+    }
+
+    /// Where its admin port is, if that is known.
+    pub(crate) fn admin(&mut self) -> Option<SocketAddr> {
         if self.admin.is_none() {
             self.admin = self.started.as_ref().and_then(SpawnedServer::admin);
         }
-        Ok(self.admin.map(Counts::scrape).transpose()?)
+        self.admin
     }
 }
 

@@ -1,5 +1,5 @@
-//! Brokers in processes of their own, which SIGTERM ends: a real one, and a [`Peer`] that may not do
-//! it well.
+//! Brokers in processes of their own, which SIGTERM ends: a real one, and a [`Peer`] that may not
+//! do it well.
 //!
 //! `loadgen drain` starts programs. These are the test program itself, called in such a way that it
 //! runs one test, which serves.
