@@ -252,6 +252,7 @@ mod subscription;
 mod transport;
 mod update;
 
+pub use backoff::Backoff;
 pub use builder::ClientBuilder;
 pub use client::Client;
 pub use error::Error;
