@@ -5,6 +5,7 @@
 //! does between bytes read and bytes written is in `fanfare-engine`.
 
 mod admin;
+mod admission;
 pub mod cli;
 mod clock;
 pub mod config;

@@ -14,11 +14,12 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use crate::admin::{self, AdminThread, NodeView};
+use crate::admission::{Admission, Places};
 use crate::config::{Mistakes, Source};
 use crate::http::{HttpCounters, Meter, RequestRates};
 use crate::reload::{ReloadError, Reloaded, Reloader};
 use crate::shard::{self, ShardSpec, WAKE};
-use crate::{clock, net};
+use crate::{clock, descriptors, net};
 
 /// How a broker is to be started. What is said of a field here is also what the configuration
 /// reference says of its setting.
@@ -108,6 +109,7 @@ pub struct Server {
     addr: SocketAddr,
     admin: AdminThread,
     topics: Arc<TopicTable>,
+    admission: Arc<Admission>,
     shards: Vec<thread::JoinHandle<()>>,
     counters: AllCounters,
     reloader: Arc<Reloader>,
@@ -148,16 +150,8 @@ impl Server {
             return Err(StartError::Shards(count));
         }
         let listen_error = |addr| move |source| StartError::Listen { addr, source };
-        let limits = &config.limits;
-        // The kernel counts from when the peer's window closed, the broker from when the kernel
-        // was full, which may be long after; the broker is to be first, because it says why.
-        let user_timeout =
-            Duration::from_millis(2 * limits.stall_timeout_ms + limits.close_timeout_ms);
-        let listeners = match inherited {
-            Some(listener) => net::share(listener, count, user_timeout),
-            None => net::listen(config.listen, count, user_timeout),
-        };
-        let listeners = listeners.map_err(listen_error(config.listen))?;
+        let listeners =
+            listeners(&config, count, inherited).map_err(listen_error(config.listen))?;
         let admin_listener =
             TcpListener::bind(config.admin_listen).map_err(listen_error(config.admin_listen))?;
         let addr = listeners[0].local_addr()?;
@@ -167,6 +161,7 @@ impl Server {
         let limits = Arc::new(config.limits.clone());
         let topics = Arc::new(TopicTable::new(mailboxes, limits, fastrand::u64(..)));
         let node: Arc<str> = format!("{:08x}", fastrand::u32(..)).into();
+        let admission = Arc::new(Admission::new());
         let rates = Arc::new(RequestRates::new(topics.limits().requests_per_second_max));
         let counters = AllCounters::default();
         let http = (0..count).map(|_| Arc::<HttpCounters>::default()).collect();
@@ -185,6 +180,7 @@ impl Server {
                 listener,
                 allowed_origins: reloader.allowed_origins().clone(),
                 rates: rates.clone(),
+                admission: admission.clone(),
                 meter: meter.clone(),
                 stop: stopped.clone(),
             };
@@ -194,10 +190,19 @@ impl Server {
             counters.write().push(shard.counters);
             questions.push(shard.questions);
         }
-        let node =
-            NodeView { topics: topics.clone(), meter, questions, reloader: reloader.clone() };
+        // Whatever is open now is no connection, but for those of the last milliseconds.
+        let others = descriptors::open().saturating_sub(admission.taken());
+        let places = Places { admission: admission.clone(), topics: topics.clone(), others };
+        places.renew();
+        let node = NodeView {
+            topics: topics.clone(),
+            places,
+            meter,
+            questions,
+            reloader: reloader.clone(),
+        };
         let admin = admin::spawn(admin_listener, node, stopped)?;
-        Ok(Self { addr, admin, topics, shards, counters, reloader, stop })
+        Ok(Self { addr, admin, topics, admission, shards, counters, reloader, stop })
     }
 
     /// Where clients connect.
@@ -230,6 +235,12 @@ impl Server {
         let counters = Arc::new(ShardCounters::default());
         self.counters.write().push(counters.clone());
         Publisher { topics: self.topics.clone(), counters }
+    }
+
+    /// Most connections that there may be at a time, those that speak HTTP included.
+    #[must_use]
+    pub fn connections_max(&self) -> usize {
+        self.admission.connections_max()
     }
 
     /// Connections open now.
@@ -307,6 +318,22 @@ impl Publisher {
     pub fn publish(&mut self, topic: &TopicName, payload: &Payload) -> Result<u64, PublishError> {
         let published = self.topics.publish(topic, payload, None, &self.counters, clock::now())?;
         Ok(published.offset)
+    }
+}
+
+/// What connections come in through, one for each shard.
+fn listeners(
+    config: &ServerConfig,
+    count: usize,
+    inherited: Option<TcpListener>,
+) -> io::Result<Vec<TcpListener>> {
+    let limits = &config.limits;
+    // The kernel counts from when the peer's window closed, the broker from when the kernel was
+    // full, which may be long after; the broker is to be first, because it says why.
+    let user_timeout = Duration::from_millis(2 * limits.stall_timeout_ms + limits.close_timeout_ms);
+    match inherited {
+        Some(listener) => net::share(listener, count, user_timeout),
+        None => net::listen(config.listen, count, user_timeout),
     }
 }
 

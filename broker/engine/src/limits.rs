@@ -1,6 +1,8 @@
 //! Every maximum of the broker, with its reason. Limits of the wire itself are in the protocol
 //! crate. A value over one of these is refused with a message that names it.
 
+use std::num::NonZeroUsize;
+
 use documented::DocumentedFields;
 
 use crate::namespace::Namespaces;
@@ -10,6 +12,10 @@ use crate::ws::DecodeLimits;
 /// also what the broker's configuration reference says of its setting.
 #[derive(Clone, Debug, PartialEq, Eq, DocumentedFields)]
 pub struct Limits {
+    /// Most connections of the node, those that speak HTTP included; further ones are told to come
+    /// back later (503). `auto` is what the limit of open files allows, less a reserve for the
+    /// admin port; more than that there never are.
+    pub connections_max: Option<NonZeroUsize>,
     /// Longest message from a client. Ticks and headlines have a few hundred bytes; 64 KiB leaves
     /// room for a batch of subscriptions and keeps what one connection can pin small.
     pub message_bytes_max: usize,
@@ -108,6 +114,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            connections_max: None,
             message_bytes_max: 64 * KIB,
             empty_fragments_max: 16,
             control_frames_per_second_max: 100,

@@ -15,8 +15,6 @@ use fanfare_protocol::Mode;
 use serde_json::{Value as Json, json};
 use toml::Value;
 
-use crate::server::SHARDS_MAX;
-
 /// How values of one kind are written.
 pub(super) trait Kind: Sync + 'static {
     /// What the program holds.
@@ -95,15 +93,15 @@ where
     }
 }
 
-/// A number of threads.
-pub(super) struct Threads;
+/// A number of something from 1 to `MOST`, or as many as the machine allows.
+pub(super) struct CountOrAuto<const MOST: usize>;
 
-impl Kind for Threads {
+impl<const MOST: usize> Kind for CountOrAuto<MOST> {
     type Stored = Option<NonZeroUsize>;
     const METAVAR: &'static str = "N";
 
     fn expected() -> String {
-        format!("a number from 1 to {SHARDS_MAX}, or \"auto\"")
+        format!("a number from 1 to {MOST}, or \"auto\"")
     }
 
     fn read(written: &Value) -> Option<Self::Stored> {
@@ -111,7 +109,7 @@ impl Kind for Threads {
             return Some(None);
         }
         let number = usize::try_from(written.as_integer()?).ok()?;
-        (1..=SHARDS_MAX).contains(&number).then(|| NonZeroUsize::new(number))
+        (1..=MOST).contains(&number).then(|| NonZeroUsize::new(number))
     }
 
     fn write(stored: &Self::Stored) -> Value {
@@ -124,7 +122,7 @@ impl Kind for Threads {
     fn schema() -> Json {
         json!({ "anyOf": [
             { "const": "auto" },
-            { "type": "integer", "minimum": 1, "maximum": SHARDS_MAX },
+            { "type": "integer", "minimum": 1, "maximum": MOST },
         ] })
     }
 }

@@ -10,6 +10,7 @@ use fanfare_engine::{
 
 use super::Metrics;
 use super::process::Process;
+use crate::admission::Admission;
 use crate::clock;
 use crate::http::{Total, Transport};
 
@@ -76,6 +77,10 @@ impl<'a> Scrape<'a> {
         !*self.metrics.stopping.borrow()
     }
 
+    pub(super) fn admission(&self) -> &Admission {
+        &self.metrics.admission
+    }
+
     /// Connections that speak HTTP now.
     pub(super) fn http_connections(&self) -> u64 {
         self.metrics.meter.http_connections()
@@ -115,6 +120,14 @@ pub(super) fn failed_handshakes(scrape: &Scrape<'_>) -> Series {
         one("refused", scrape.sum(|c| &c.handshakes_refused)),
         one("timed_out", scrape.sum(|c| &c.handshakes_timed_out)),
     ]
+}
+
+pub(super) fn refused(scrape: &Scrape<'_>) -> Series {
+    scrape.admission().refused().map(|(reason, count)| one(reason, count)).to_vec()
+}
+
+pub(super) fn accept_errors(scrape: &Scrape<'_>) -> Series {
+    scrape.admission().accept_errors().map(|(reason, count)| one(reason, count)).to_vec()
 }
 
 /// A count by namespace: those with options of their own, and `other`.

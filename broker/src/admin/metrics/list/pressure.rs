@@ -73,6 +73,18 @@ pub(super) const SLOWNESS: &[Metric] = &[
 
 pub(super) const BUDGETS: &[Metric] = &[
     gauge(
+        "fanfare_places_taken",
+        "connections",
+        "Connections that have a place, those that speak HTTP included.",
+        Node(|s| Some(s.admission().taken() as f64)),
+    ),
+    gauge(
+        "fanfare_places_limit",
+        "connections",
+        "Connections beyond which new ones are refused: what descriptors or the operator allow.",
+        Node(|s| Some(s.admission().connections_max() as f64)),
+    ),
+    gauge(
         "fanfare_outbox_bytes",
         "bytes",
         "Bytes of frames accepted for connections and not yet handed to the network.",
