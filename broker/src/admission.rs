@@ -1,7 +1,8 @@
-//! Who is let in: how many connections the node has, how many it may have, and who was refused.
+//! Who is let in: how many connections the node has, how many it may have, whether there is memory
+//! for more, and who was refused.
 //!
-//! Owns these counts, shared by all shards. How a connection comes in or hears that it may not is
-//! in `shard/requests/door.rs`; how many descriptors there are is in `descriptors.rs`.
+//! Owns this as all shards share it. How a connection comes in or hears that it may not is in
+//! `shard/requests/door.rs`; what the system allows is told by `descriptors.rs` and `memory.rs`.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -9,11 +10,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use fanfare_engine::TopicTable;
 
-use crate::descriptors;
+use crate::memory::{Memory, MemoryWatch};
+use crate::{clock, descriptors};
 
 /// Seconds after which whoever was refused may ask again: each is told another number, so that
 /// those who came together do not come back together.
 const RETRY_AFTER_SECONDS: std::ops::RangeInclusive<u8> = 5..=15;
+
+/// How long a node sheds before it says that it is not ready, in milliseconds: a burst of
+/// messages is over sooner.
+const UNREADY_AFTER_MS: u64 = 5_000;
 
 /// Why a connection is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +28,8 @@ pub(crate) enum Refusal {
     Descriptors,
     /// `limits.connections`.
     Limit,
+    /// `limits.memory`.
+    Memory,
 }
 
 /// Why the system did not hand a connection over.
@@ -42,6 +50,12 @@ pub(crate) struct Admission {
     connections_max: AtomicUsize,
     /// Whether it is the descriptors that allow no more.
     is_descriptors: AtomicBool,
+    /// The last look at the memory, in bytes; no budget is 0.
+    memory_budget: AtomicU64,
+    memory_used: AtomicU64,
+    /// Since when nobody is let in for want of memory, in milliseconds of the clock and one more;
+    /// 0 while that is not so.
+    shedding_since: AtomicU64,
     /// Connections that were refused, in the order of [`Refusal::ALL`].
     refused: [AtomicU64; Refusal::ALL.len()],
     /// In the order of [`AcceptError::ALL`].
@@ -55,6 +69,9 @@ impl Admission {
             taken: AtomicUsize::new(0),
             connections_max: AtomicUsize::new(usize::MAX),
             is_descriptors: AtomicBool::new(false),
+            memory_budget: AtomicU64::new(0),
+            memory_used: AtomicU64::new(0),
+            shedding_since: AtomicU64::new(0),
             refused: Default::default(),
             accept_errors: Default::default(),
         }
@@ -81,6 +98,9 @@ impl Admission {
 
     /// Why no connection is let in now, if none is.
     pub(crate) fn refusal(&self) -> Option<Refusal> {
+        if self.is_shedding() {
+            return Some(Refusal::Memory);
+        }
         (self.taken() >= self.connections_max()).then(|| self.refusal_when_full())
     }
 
@@ -91,9 +111,12 @@ impl Admission {
         }
     }
 
-    /// Takes a place for one connection; `false` if none is free. Whoever takes one must
-    /// [`Self::give_back`] it.
+    /// Takes a place for one connection; `false` if none is free, or there is no memory for more.
+    /// Whoever takes one must [`Self::give_back`] it.
     pub(crate) fn take(&self) -> bool {
+        if self.is_shedding() {
+            return false;
+        }
         let most = self.connections_max();
         let one_more = |taken| (taken < most).then_some(taken + 1);
         self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
@@ -104,6 +127,36 @@ impl Admission {
         if places > 0 {
             self.taken.fetch_sub(places, Ordering::Relaxed);
         }
+    }
+
+    /// Whether nobody is let in for want of memory.
+    pub(crate) fn is_shedding(&self) -> bool {
+        self.shedding_since.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether that lasts for so long that clients should be sent elsewhere.
+    pub(crate) fn sheds_for_long(&self) -> bool {
+        let since = self.shedding_since.load(Ordering::Relaxed);
+        since > 0 && clock::now().ms() >= since + UNREADY_AFTER_MS
+    }
+
+    /// The last look at the memory.
+    pub(crate) fn memory(&self) -> Memory {
+        let budget = self.memory_budget.load(Ordering::Relaxed);
+        let used = self.memory_used.load(Ordering::Relaxed);
+        Memory { budget: Some(budget).filter(|budget| *budget > 0), used }
+    }
+
+    /// Takes note of the memory, and of how short it is.
+    fn note_memory(&self, memory: Memory, shortage: Shortage) {
+        self.memory_budget.store(memory.budget.unwrap_or_default(), Ordering::Relaxed);
+        self.memory_used.store(memory.used, Ordering::Relaxed);
+        let since = match shortage {
+            Shortage::None => 0,
+            _ if self.is_shedding() => return,
+            _ => clock::now().ms() + 1,
+        };
+        self.shedding_since.store(since, Ordering::Relaxed);
     }
 
     /// Counts a connection that is refused.
@@ -128,31 +181,79 @@ impl Admission {
     }
 }
 
-/// Keeps the number of places what the system and the configuration allow.
-#[derive(Debug)]
-pub(crate) struct Places {
-    pub(crate) admission: Arc<Admission>,
-    /// Whose limits may change while the node runs.
-    pub(crate) topics: Arc<TopicTable>,
-    /// Files that the process has open beside connections.
-    pub(crate) others: usize,
+/// How short of memory the node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shortage {
+    None,
+    /// Nobody is let in.
+    Sheds,
+    /// And those who are connected have less waiting for them.
+    Tightens,
 }
 
-impl Places {
+impl Shortage {
+    /// What follows a look at the memory. Each ends below where it begins, so that a node does not
+    /// change its mind with every connection that comes or goes.
+    fn after(self, memory: Memory) -> Self {
+        let Some(budget) = memory.budget else { return Self::None };
+        let percent = memory.used.saturating_mul(100) / budget.max(1);
+        match self {
+            _ if percent > 110 => Self::Tightens,
+            Self::Tightens if percent > 100 => Self::Tightens,
+            Self::None if percent <= 100 => Self::None,
+            _ if percent < 95 => Self::None,
+            _ => Self::Sheds,
+        }
+    }
+}
+
+/// Keeps what is let in what the system and the configuration allow.
+#[derive(Debug)]
+pub(crate) struct AdmissionWatch {
+    admission: Arc<Admission>,
+    /// Whose limits may change while the node runs.
+    topics: Arc<TopicTable>,
+    /// Files that the process has open beside connections.
+    others: usize,
+    memory: MemoryWatch,
+    shortage: Shortage,
+}
+
+impl AdmissionWatch {
+    /// To be made when the node has opened all that is not a connection; takes over what is
+    /// allowed now.
+    pub(crate) fn new(admission: Arc<Admission>, topics: Arc<TopicTable>) -> Self {
+        let others = descriptors::open().saturating_sub(admission.taken());
+        let (memory, shortage) = (MemoryWatch::new(), Shortage::None);
+        let mut watch = Self { admission, topics, others, memory, shortage };
+        watch.look();
+        watch
+    }
+
+    pub(crate) fn admission(&self) -> &Arc<Admission> {
+        &self.admission
+    }
+
     /// Takes over what is allowed now.
-    pub(crate) fn renew(&self) {
+    pub(crate) fn look(&mut self) {
+        let limits = self.topics.live_limits();
         let room = descriptors::Room::beside(self.others, self.topics.mailboxes().len());
-        self.admission.set_limit(self.topics.live_limits().connections_max, room);
+        self.admission.set_limit(limits.connections_max, room);
+        let memory = self.memory.look(limits.memory);
+        self.shortage = self.shortage.after(memory);
+        self.admission.note_memory(memory, self.shortage);
+        self.topics.set_short_of_memory(self.shortage == Shortage::Tightens);
     }
 }
 
 impl Refusal {
-    pub(crate) const ALL: [Self; 2] = [Self::Descriptors, Self::Limit];
+    pub(crate) const ALL: [Self; 3] = [Self::Descriptors, Self::Limit, Self::Memory];
 
     fn name(self) -> &'static str {
         match self {
             Self::Descriptors => "descriptors",
             Self::Limit => "limit",
+            Self::Memory => "memory",
         }
     }
 
@@ -161,6 +262,9 @@ impl Refusal {
         match self {
             Self::Descriptors | Self::Limit => {
                 "this node has as many connections as it may; try again later, or another node"
+            }
+            Self::Memory => {
+                "this node has no memory for more connections; try again later, or another node"
             }
         }
     }
@@ -220,7 +324,43 @@ mod tests {
         assert!(!admission.take());
         assert_eq!(admission.refusal(), Some(Refusal::Descriptors));
         admission.count_refused(Refusal::Descriptors);
-        assert_eq!(admission.refused(), [("descriptors", 1), ("limit", 0)]);
+        assert_eq!(admission.refused(), [("descriptors", 1), ("limit", 0), ("memory", 0)]);
+    }
+
+    #[test]
+    fn a_shortage_ends_below_where_it_began() {
+        let memory = |used| Memory { budget: Some(1_000), used };
+        let mut shortage = Shortage::None;
+        for (used, expected) in [
+            (1_000, Shortage::None),
+            (1_011, Shortage::Sheds),
+            (960, Shortage::Sheds),
+            (940, Shortage::None),
+            (960, Shortage::None),
+            (1_200, Shortage::Tightens),
+            (1_050, Shortage::Tightens),
+            (1_000, Shortage::Sheds),
+            (1_111, Shortage::Tightens),
+            (10, Shortage::None),
+        ] {
+            shortage = shortage.after(memory(used));
+            assert_eq!(shortage, expected, "at {used}");
+        }
+        let none = Memory { budget: None, used: u64::MAX };
+        assert_eq!(Shortage::Tightens.after(none), Shortage::None);
+    }
+
+    #[test]
+    fn while_memory_is_short_nobody_is_let_in() {
+        let admission = Admission::new();
+        let memory = Memory { budget: Some(10), used: 20 };
+        admission.note_memory(memory, Shortage::Sheds);
+        assert!(!admission.take() && admission.memory() == memory);
+        assert_eq!(admission.refusal(), Some(Refusal::Memory));
+        assert!(!admission.sheds_for_long(), "a short while is nothing");
+        admission.note_memory(memory, Shortage::None);
+        assert!(admission.take());
+        assert_eq!(admission.refusal(), None);
     }
 
     #[test]

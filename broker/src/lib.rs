@@ -12,11 +12,14 @@ pub mod config;
 pub mod demo;
 mod descriptors;
 mod http;
+mod memory;
 mod net;
 mod reload;
 mod server;
 mod shard;
 
-pub use fanfare_engine::{Limits, LimitsError, NamespaceOptions, Namespaces, SlowConsumer};
+pub use fanfare_engine::{
+    Limits, LimitsError, MemoryBudget, NamespaceOptions, Namespaces, SlowConsumer,
+};
 pub use reload::{Change, ReloadError, Reloaded};
 pub use server::{Publisher, Server, ServerConfig, StartError};

@@ -8,18 +8,20 @@ use std::thread;
 use std::time::Duration;
 
 use documented::DocumentedFields;
-use fanfare_engine::{Limits, LimitsError, Mailbox, PublishError, ShardCounters, TopicTable};
+use fanfare_engine::{
+    Limits, LimitsError, Mailbox, MemoryBudget, PublishError, ShardCounters, TopicTable,
+};
 use fanfare_protocol::{Payload, TopicName};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use crate::admin::{self, AdminThread, NodeView};
-use crate::admission::{Admission, Places};
+use crate::admission::{Admission, AdmissionWatch};
 use crate::config::{Mistakes, Source};
 use crate::http::{HttpCounters, Meter, RequestRates};
 use crate::reload::{ReloadError, Reloaded, Reloader};
 use crate::shard::{self, ShardSpec, WAKE};
-use crate::{clock, descriptors, net};
+use crate::{clock, net};
 
 /// How a broker is to be started. What is said of a field here is also what the configuration
 /// reference says of its setting.
@@ -53,13 +55,15 @@ impl Default for ServerConfig {
 }
 
 impl ServerConfig {
-    /// A broker of two shards on loopback ports that the kernel chooses.
+    /// A broker of two shards on loopback ports that the kernel chooses. It takes no notice of how
+    /// much memory whatever else runs beside it has.
     #[must_use]
     pub fn default_for_tests() -> Self {
         Self {
             listen: ([127, 0, 0, 1], 0).into(),
             admin_listen: ([127, 0, 0, 1], 0).into(),
             shards: NonZeroUsize::new(2),
+            limits: Limits { memory: MemoryBudget::None, ..Limits::default() },
             ..Self::default()
         }
     }
@@ -190,13 +194,9 @@ impl Server {
             counters.write().push(shard.counters);
             questions.push(shard.questions);
         }
-        // Whatever is open now is no connection, but for those of the last milliseconds.
-        let others = descriptors::open().saturating_sub(admission.taken());
-        let places = Places { admission: admission.clone(), topics: topics.clone(), others };
-        places.renew();
         let node = NodeView {
             topics: topics.clone(),
-            places,
+            admission: AdmissionWatch::new(admission.clone(), topics.clone()),
             meter,
             questions,
             reloader: reloader.clone(),

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use fanfare_engine::SlowConsumer;
+use fanfare_engine::{MemoryBudget, SlowConsumer};
 use fanfare_protocol::Mode;
 use serde_json::{Value as Json, json};
 use toml::Value;
@@ -165,6 +165,38 @@ where
             { "type": "integer", "minimum": 0 },
             { "type": "string", "pattern": "^[0-9.]+ ?([kKmMgGtTpP]i?)?[bB]?$" },
         ] })
+    }
+}
+
+/// An amount of memory, or what stands for one.
+pub(super) struct Budget;
+
+impl Kind for Budget {
+    type Stored = MemoryBudget;
+    const METAVAR: &'static str = "SIZE";
+
+    fn expected() -> String {
+        "a size such as \"2GiB\", \"auto\" or \"none\"".to_owned()
+    }
+
+    fn read(written: &Value) -> Option<MemoryBudget> {
+        match written.as_str() {
+            Some("auto") => Some(MemoryBudget::Auto),
+            Some("none") => Some(MemoryBudget::None),
+            _ => Size::read(written).filter(|bytes| *bytes > 0).map(MemoryBudget::Bytes),
+        }
+    }
+
+    fn write(stored: &MemoryBudget) -> Value {
+        match stored {
+            MemoryBudget::Auto => Value::String("auto".to_owned()),
+            MemoryBudget::None => Value::String("none".to_owned()),
+            MemoryBudget::Bytes(bytes) => Size::write(bytes),
+        }
+    }
+
+    fn schema() -> Json {
+        json!({ "anyOf": [{ "enum": ["auto", "none"] }, Size::<u64>::schema()] })
     }
 }
 

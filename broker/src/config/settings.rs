@@ -9,7 +9,9 @@ use fanfare_protocol::Mode;
 use serde_json::Value as Json;
 use toml::Value;
 
-use super::kinds::{Address, Choice, Count, CountOrAuto, Kind, Origins, Size, Span, Switch};
+use super::kinds::{
+    Address, Budget, Choice, Count, CountOrAuto, Kind, Origins, Size, Span, Switch,
+};
 use crate::ServerConfig;
 use crate::server::SHARDS_MAX;
 
@@ -153,6 +155,7 @@ pub(crate) const SERVER: &[Setting<ServerConfig>] = &[
     row!(Restart "shards", server.shards: CountOrAuto<SHARDS_MAX>).flag("shards"),
     row!(Live "allowed_origins", server.allowed_origins: Origins).flag("allow-origin"),
     row!(Live "connections", limits.connections_max: CountOrAuto<CONNECTIONS_MAX>),
+    row!(Live "memory", limits.memory: Budget),
     row!(Restart "message_max", limits.message_bytes_max: Size<usize>).flag("message-bytes-max"),
     row!(Live "empty_fragments", limits.empty_fragments_max: Count<0, u32>),
     row!(Live "control_frames_per_second", limits.control_frames_per_second_max: Count<1, u32>),

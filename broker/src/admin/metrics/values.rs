@@ -74,7 +74,7 @@ impl<'a> Scrape<'a> {
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        !*self.metrics.stopping.borrow()
+        !*self.metrics.stopping.borrow() && !self.admission().sheds_for_long()
     }
 
     pub(super) fn admission(&self) -> &Admission {

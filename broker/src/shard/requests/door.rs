@@ -20,9 +20,13 @@ const LISTENER: Token = Token(usize::MAX - 1);
 /// Connections accepted in a row before established ones get their turn.
 const ACCEPTS_PER_TURN: usize = 64;
 
-/// Most connections of a shard at a time that are there to be refused, and so the most that begin
-/// to be in one tick. 320 a second take one or two hundredths of a core, however many want in.
+/// Most connections of a shard at a time that are there to be refused, and most that begin to be in
+/// one tick: stragglers are told at once.
 pub(crate) const REFUSALS_MAX: usize = 16;
+
+/// Refusals that each tick allows beside those that ticks before have left: 20 a second, which take
+/// a thousandth of a core, however many want in.
+const REFUSALS_PER_TICK: usize = 1;
 
 pub(super) struct Door {
     /// None once the broker stops.
@@ -33,6 +37,8 @@ pub(super) struct Door {
     places: usize,
     /// Connections that are here only to be refused. They have no place.
     pub(super) refused: usize,
+    /// How many more may begin to be refused.
+    refusals_left: usize,
 }
 
 /// What `accept` found.
@@ -44,7 +50,13 @@ enum Arrival {
 
 impl Door {
     pub(super) fn new(listener: TcpListener) -> Self {
-        Self { listener: Some(listener), is_watched: false, places: 0, refused: 0 }
+        Self {
+            listener: Some(listener),
+            is_watched: false,
+            places: 0,
+            refused: 0,
+            refusals_left: REFUSALS_MAX,
+        }
     }
 
     /// Whether an event with this token is about the listener.
@@ -124,11 +136,13 @@ impl Requests {
     /// waiting.
     pub(in crate::shard) fn look_at_door(&mut self, now: Now) -> bool {
         self.return_places();
+        self.door.refusals_left = (self.door.refusals_left + REFUSALS_PER_TICK).min(REFUSALS_MAX);
         let Some(refusal) = self.context.admission.refusal() else { return self.accept(now) };
         self.door.watch(false, &self.registry);
-        while self.door.refused < REFUSALS_MAX {
+        while self.door.refused < REFUSALS_MAX && self.door.refusals_left > 0 {
             match self.door.next() {
                 Arrival::One(stream, peer) => {
+                    self.door.refusals_left -= 1;
                     self.context.admission.count_refused(refusal);
                     if self.admit(stream, peer, Some(refusal), now) {
                         self.door.refused += 1;

@@ -43,7 +43,7 @@ pub(super) const CONNECTIONS: &[Metric] = &[
         "fanfare_connections_refused_total",
         "connections",
         "Connections that were told to come back later (503), because there was no place for them: \
-         as many as `descriptors` allow, or as the operator does (`limit`).",
+         as many as `descriptors` allow, or as the operator does (`limit`), or no `memory`.",
         Labelled(values::refused),
     )
     .labels(&["reason"]),
