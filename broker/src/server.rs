@@ -194,9 +194,10 @@ impl Server {
             counters.write().push(shard.counters);
             questions.push(shard.questions);
         }
-        let node =
-            NodeView { topics: topics.clone(), meter, questions, reloader: reloader.clone() };
-        let admin = admin::spawn(admin_listener, node, stopped)?;
+        let (view_topics, view_reloader) = (topics.clone(), reloader.clone());
+        let view =
+            NodeView { node, topics: view_topics, meter, questions, reloader: view_reloader };
+        let admin = admin::spawn(admin_listener, view, stopped)?;
         Ok(Self { addr, admin, topics, shards, counters, reloader, stop })
     }
 

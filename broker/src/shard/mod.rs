@@ -25,8 +25,8 @@ use tokio::sync::{mpsc, watch};
 use crate::clock;
 use crate::http::{AllowedOrigins, DateClock, HttpContext, Meter, Pages, RequestRates, Taken};
 use event_loop::EventLoop;
+pub(crate) use questions::{Disconnect, Questions, disconnect, report_connections};
 use questions::{QUESTIONS_MAX, Question};
-pub(crate) use questions::{Questions, worst_connections};
 use socket::DataSocket;
 
 /// What a shard's thread is started with.
