@@ -17,6 +17,7 @@ mod serve;
 mod subscribe;
 mod supervisor;
 mod table;
+mod top;
 mod units;
 mod views;
 
@@ -42,6 +43,7 @@ enum Subcommands {
     Config(config::Config),
     Check(check::Check),
     Report(report::Report),
+    Top(top::Top),
     Disconnect(disconnect::Disconnect),
     Demo(demo::Demo),
     Pub(publish::Publish),
@@ -64,6 +66,7 @@ pub fn run() -> ExitCode {
             Subcommands::Config(config) => config.run(),
             Subcommands::Check(check) => check.run().await,
             Subcommands::Report(report) => report.run().await,
+            Subcommands::Top(top) => top.run().await,
             Subcommands::Disconnect(disconnect) => disconnect.run().await,
             Subcommands::Demo(demo) => demo.run().await,
             Subcommands::Pub(publish) => publish.run().await,

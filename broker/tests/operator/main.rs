@@ -8,4 +8,6 @@ mod support;
 
 mod commands;
 mod disconnecting;
+mod terminal;
+mod top;
 mod views;
