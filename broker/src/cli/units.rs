@@ -40,6 +40,11 @@ pub(super) fn time_ms(ms: u64) -> String {
     }
 }
 
+/// A time of which seconds are known.
+pub(super) fn time_s(seconds: u32) -> String {
+    if seconds < 60 { format!("{seconds} s") } else { time_ms(u64::from(seconds) * 1_000) }
+}
+
 /// A part of a whole, as `12 %`.
 pub(super) fn percent(ratio: f64) -> String {
     format!("{:.0} %", ratio * 100.0)
@@ -88,6 +93,7 @@ mod tests {
         ] {
             assert_eq!(time_ms(number), text);
         }
+        assert_eq!((time_s(59), time_s(61)), ("59 s".to_owned(), "1m 01s".to_owned()));
         assert_eq!(
             (percent(0.256), or_dash(None::<u64>, bytes)),
             ("26 %".to_owned(), "-".to_owned())

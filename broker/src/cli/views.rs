@@ -1,7 +1,7 @@
 //! The views of the admin port as tables, for `report` and for `top`.
 
 use super::table::{Column, Table, number, text};
-use super::units::{amount, bytes, or_dash, percent, time_ms};
+use super::units::{amount, bytes, or_dash, percent, time_ms, time_s};
 use crate::admin::{Connection, Shard, Topic};
 
 const CONNECTIONS: &[Column] = &[
@@ -35,7 +35,7 @@ pub(super) fn connections(connections: &[Connection]) -> Table {
             one.messages_lost.to_string(),
             one.subscriptions_all.to_string(),
             one.subscriptions_latest.to_string(),
-            time_ms(u64::from(one.age_s) * 1_000),
+            time_s(one.age_s),
             one.protocol.to_string(),
             or_dash(one.peer.clone(), |peer| peer),
             or_dash(one.name.clone(), |name| name),

@@ -92,14 +92,15 @@ impl View<'_> {
             Some(rates) => rates_groups(rates).into_iter().for_each(|one| lines.extend(flow(one))),
             None => lines.push(Line::from("rates follow").dim()),
         }
-        let holdings = vec![
+        lines.extend(flow(turnover(figures)));
+        let mut holdings = vec![
             pair("memory", bytes(figures.resident_bytes)),
             pair("outboxes", bytes(figures.outbox_bytes)),
             pair("history", bytes(figures.history_bytes)),
-            pair("topics", figures.topics.to_string()),
-            pair("subscriptions", figures.subscriptions.to_string()),
-            pair("http", figures.http_connections.to_string()),
         ];
+        if let Some(rates) = &figures.rates {
+            holdings.push(pair("cores", format!("{:.2}", rates.cores)));
+        }
         lines.extend(flow(holdings));
         lines
     }
@@ -178,22 +179,36 @@ fn connections(figures: &Figures) -> Vec<Vec<Span<'static>>> {
     items
 }
 
+fn per_second(n: f64) -> String {
+    format!("{}/s", amount(n))
+}
+
+/// What else there is, and how fast connections come and go.
+fn turnover(figures: &Figures) -> Vec<Vec<Span<'static>>> {
+    let mut items = vec![
+        pair("topics", figures.topics.to_string()),
+        pair("subscriptions", figures.subscriptions.to_string()),
+        pair("http", figures.http_connections.to_string()),
+    ];
+    if let Some(rates) = &figures.rates {
+        items.push(pair("opened", per_second(rates.opened)));
+        items.push(pair("closed", per_second(rates.closed)));
+    }
+    items
+}
+
 /// What happened, and how well.
 fn rates_groups(rates: &Rates) -> [Vec<Vec<Span<'static>>>; 2] {
-    let per_second = |n: f64| format!("{}/s", amount(n));
     let bytes_per_second = |n: f64| format!("{}/s", bytes(n as u64));
     let traffic = vec![
         pair("published", per_second(rates.published)),
         pair("delivered", per_second(rates.delivered)),
         pair("in", bytes_per_second(rates.in_bytes)),
         pair("out", bytes_per_second(rates.out_bytes)),
-        pair("cores", format!("{:.2}", rates.cores)),
     ];
     let quality = vec![
         pair("latency p50", or_dash(rates.p50, quantile)),
         pair("p99", or_dash(rates.p99, quantile)),
-        pair("opened", per_second(rates.opened)),
-        pair("closed", per_second(rates.closed)),
         pair("merged", per_second(rates.merged)),
         pair("lost", per_second(rates.lost)),
     ];

@@ -250,9 +250,8 @@ process_start_time_seconds 1000
     fn buckets(counts: [u64; 3]) -> String {
         let [low, high, all] = counts;
         let name = "fanfare_delivery_seconds_bucket";
-        format!(
-            "{name}{{le=\"0.001\"}} {low}\n{name}{{le=\"0.002\"}} {high}\n{name}{{le=\"+Inf\"}} {all}\n"
-        )
+        let bucket = |(bound, count)| format!("{name}{{le=\"{bound}\"}} {count}\n");
+        [("0.001", low), ("0.002", high), ("+Inf", all)].map(bucket).concat()
     }
 
     #[test]
