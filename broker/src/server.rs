@@ -204,14 +204,15 @@ impl Server {
             counters.write().push(shard.counters);
             questions.push(shard.questions);
         }
-        let node = NodeView {
+        let view = NodeView {
+            node,
             topics: topics.clone(),
             admission: AdmissionWatch::new(admission.clone(), topics.clone()),
             meter,
             questions,
             reloader: reloader.clone(),
         };
-        let admin = admin::spawn(admin_listener, node, stopped)?;
+        let admin = admin::spawn(admin_listener, view, stopped)?;
         Ok(Self { addr, admin, topics, admission, shards, counters, reloader, stop })
     }
 
