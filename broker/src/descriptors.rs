@@ -1,8 +1,9 @@
 //! How many files the process may have open, and so how many connections.
 
-use std::fmt;
-
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tracing::{info, warn};
+
+use crate::logs::target;
 
 /// Kept free for the admin port, the configuration and whatever else opens a file for a moment.
 const RESERVED: u64 = 32;
@@ -47,20 +48,27 @@ pub(crate) struct Room {
     open: u64,
 }
 
-impl fmt::Display for Room {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(limit) = self.descriptors.limit else {
-            return f.write_str("no limit of open files, so none of connections but memory");
-        };
-        let room = limit.saturating_sub(self.open + RESERVED);
-        write!(f, "room for {room} connections, because {limit} files may be open")?;
-        if let Some(before) = self.descriptors.raised_from {
-            write!(f, " (raised from {before})")?;
+impl Room {
+    /// Most connections beside what is open now; `None` if only memory limits them.
+    fn connections_max(&self) -> Option<u64> {
+        Some(self.descriptors.limit?.saturating_sub(self.open + RESERVED))
+    }
+
+    /// Tells it in the log, and how to have more where it is little.
+    pub(crate) fn tell(&self) {
+        let Descriptors { limit: open_files_max, raised_from } = self.descriptors;
+        let connections_max = self.connections_max();
+        if connections_max.is_some_and(|most| most < FEW) {
+            let how = "ulimit -Hn, LimitNOFILE= in systemd";
+            warn!(
+                target: target::NODE,
+                connections_max, open_files_max, raised_from, how,
+                "there is room for few connections; raise the hard limit of open files"
+            );
+        } else {
+            let what = "room for connections";
+            info!(target: target::NODE, connections_max, open_files_max, raised_from, "{what}");
         }
-        if room < FEW {
-            f.write_str("; for more raise the hard limit: `ulimit -Hn`, LimitNOFILE= in systemd")?;
-        }
-        Ok(())
     }
 }
 
@@ -69,17 +77,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn few_connections_come_with_a_note_and_many_do_not() {
-        let room = |limit, raised_from| {
-            Room { descriptors: Descriptors { limit, raised_from }, open: 20 }.to_string()
+    fn what_is_open_and_reserved_leaves_no_room_for_connections() {
+        let most = |limit| {
+            Room { descriptors: Descriptors { limit, raised_from: None }, open: 20 }
+                .connections_max()
         };
-        assert_eq!(
-            room(Some(1_048_576), Some(1_024)),
-            "room for 1048524 connections, because 1048576 files may be open (raised from 1024)"
-        );
-        let few = room(Some(40), None);
-        assert!(few.starts_with("room for 0 connections") && few.contains("LimitNOFILE="), "{few}");
-        assert!(room(None, None).starts_with("no limit"));
+        assert_eq!(most(Some(1_048_576)), Some(1_048_524));
+        assert_eq!(most(Some(40)), Some(0));
+        assert_eq!(most(None), None);
     }
 
     #[test]

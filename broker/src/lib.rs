@@ -11,11 +11,15 @@ pub mod config;
 pub mod demo;
 mod descriptors;
 mod http;
+mod logs;
 mod net;
 mod reload;
 mod server;
 mod shard;
 
 pub use fanfare_engine::{Limits, LimitsError, NamespaceOptions, Namespaces, SlowConsumer};
+pub use logs::{
+    LogControl, LogControlError, LogFormat, LogLevel, LogLevelError, LogOptions, LogOutput,
+};
 pub use reload::{Change, ReloadError, Reloaded};
 pub use server::{Publisher, Server, ServerConfig, StartError};

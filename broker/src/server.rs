@@ -1,5 +1,6 @@
 //! The composition of a broker: the only file that knows every room.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
@@ -12,10 +13,12 @@ use fanfare_engine::{Limits, LimitsError, Mailbox, PublishError, ShardCounters, 
 use fanfare_protocol::{Payload, TopicName};
 use parking_lot::RwLock;
 use tokio::sync::watch;
+use tracing::{info, warn};
 
 use crate::admin::{self, AdminThread, NodeView};
-use crate::config::{Mistakes, Source};
+use crate::config::{Configuration, Mistakes, Source};
 use crate::http::{HttpCounters, Meter, RequestRates};
+use crate::logs::{Journal, LogControl, LogOptions, target};
 use crate::reload::{ReloadError, Reloaded, Reloader};
 use crate::shard::{self, ShardSpec, WAKE};
 use crate::{clock, net};
@@ -35,6 +38,8 @@ pub struct ServerConfig {
     /// Origins whose pages may connect, as https://app.example, beside those that the broker serves
     /// itself; * is any. Browsers let every page try, so none may that is not named.
     pub allowed_origins: Vec<String>,
+    /// What it writes into its log.
+    pub log: LogOptions,
     /// What the broker allows.
     pub limits: Limits,
 }
@@ -46,6 +51,7 @@ impl Default for ServerConfig {
             admin_listen: ([127, 0, 0, 1], 8081).into(),
             shards: None,
             allowed_origins: Vec::new(),
+            log: LogOptions::default(),
             limits: Limits::default(),
         }
     }
@@ -123,23 +129,30 @@ impl Server {
     /// # Errors
     /// [`StartError`]; then nothing is left running.
     pub fn start(config: ServerConfig) -> Result<Self, StartError> {
-        Self::start_with(config, None, None)
+        Self::start_with(config, None, None, LogControl::not_ours())
     }
 
-    /// Starts a broker with the configuration of `source`, which [`Self::reload`] reads again. It
-    /// accepts from `inherited`, if there is one, in place of the address to listen on: a listener
-    /// that whoever started this process has opened.
+    /// Starts a broker with a configuration, which [`Self::reload`] reads again from where it came.
+    /// It accepts from `inherited`, if there is one, in place of the address to listen on: a
+    /// listener that whoever started this process has opened. What is worth a line of the log is
+    /// set through `logs`.
     ///
     /// # Errors
     /// [`StartError`]; then nothing is left running.
-    pub fn start_from(source: Source, inherited: Option<TcpListener>) -> Result<Self, StartError> {
-        Self::start_with(source.load()?.server, Some(source), inherited)
+    pub fn start_from(
+        configuration: Configuration,
+        inherited: Option<TcpListener>,
+        logs: LogControl,
+    ) -> Result<Self, StartError> {
+        let Configuration { server, source, .. } = configuration;
+        Self::start_with(server, Some(source), inherited, logs)
     }
 
     fn start_with(
         config: ServerConfig,
         source: Option<Source>,
         inherited: Option<TcpListener>,
+        logs: LogControl,
     ) -> Result<Self, StartError> {
         config.limits.check()?;
         let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
@@ -148,16 +161,8 @@ impl Server {
             return Err(StartError::Shards(count));
         }
         let listen_error = |addr| move |source| StartError::Listen { addr, source };
-        let limits = &config.limits;
-        // The kernel counts from when the peer's window closed, the broker from when the kernel
-        // was full, which may be long after; the broker is to be first, because it says why.
-        let user_timeout =
-            Duration::from_millis(2 * limits.stall_timeout_ms + limits.close_timeout_ms);
-        let listeners = match inherited {
-            Some(listener) => net::share(listener, count, user_timeout),
-            None => net::listen(config.listen, count, user_timeout),
-        };
-        let listeners = listeners.map_err(listen_error(config.listen))?;
+        let listeners =
+            listeners(&config, count, inherited).map_err(listen_error(config.listen))?;
         let admin_listener =
             TcpListener::bind(config.admin_listen).map_err(listen_error(config.admin_listen))?;
         let addr = listeners[0].local_addr()?;
@@ -171,7 +176,8 @@ impl Server {
         let counters = AllCounters::default();
         let http = (0..count).map(|_| Arc::<HttpCounters>::default()).collect();
         let meter = Meter { http, shards: counters.clone() };
-        let reloader = Arc::new(Reloader::new(source, config, topics.clone()));
+        let reloader = Arc::new(Reloader::new(source, config, topics.clone(), logs));
+        let journal = Arc::<Journal>::default();
         let (stop, stopped) = watch::channel(false);
 
         let mut shards = Vec::with_capacity(count);
@@ -186,6 +192,7 @@ impl Server {
                 allowed_origins: reloader.allowed_origins().clone(),
                 rates: rates.clone(),
                 meter: meter.clone(),
+                journal: journal.clone(),
                 stop: stopped.clone(),
             };
             // Should a later one fail, dropping `stop` ends those that run.
@@ -194,10 +201,28 @@ impl Server {
             counters.write().push(shard.counters);
             questions.push(shard.questions);
         }
-        let node =
-            NodeView { topics: topics.clone(), meter, questions, reloader: reloader.clone() };
+        let node = NodeView {
+            topics: topics.clone(),
+            meter,
+            questions,
+            reloader: reloader.clone(),
+            journal,
+        };
         let admin = admin::spawn(admin_listener, node, stopped)?;
-        Ok(Self { addr, admin, topics, shards, counters, reloader, stop })
+        let server = Self { addr, admin, topics, shards, counters, reloader, stop };
+        server.tell_start();
+        Ok(server)
+    }
+
+    fn tell_start(&self) {
+        info!(
+            target: target::NODE,
+            version = env!("CARGO_PKG_VERSION"),
+            listen = %self.addr,
+            admin_listen = %self.admin.addr,
+            shards = self.shards.len(),
+            "started"
+        );
     }
 
     /// Where clients connect.
@@ -235,7 +260,7 @@ impl Server {
     /// Connections open now.
     #[must_use]
     pub fn connection_count(&self) -> u64 {
-        self.counters.read().iter().map(|c| c.connections.get()).sum()
+        open_connections(&self.counters)
     }
 
     /// Messages handed to subscribers so far.
@@ -269,14 +294,39 @@ impl Server {
     /// many were still there at the end of the drain timeout.
     pub async fn stop(self) -> u64 {
         let deadline = Duration::from_millis(self.topics.limits().drain_timeout_ms);
+        let connections = self.connection_count();
+        let drain_timeout_ms = deadline.as_millis() as u64;
+        info!(target: target::NODE, connections, drain_timeout_ms, "draining");
         let _ = self.stop.send(true);
-        // A thread that panicked has printed why; there is nothing left to stop.
-        let _ = tokio::time::timeout(deadline, join(self.shards)).await;
-        let left = self.counters.read().iter().map(|c| c.connections.get()).sum();
+        tokio::select! {
+            // A thread that panicked has printed why; there is nothing left to stop.
+            _ = tokio::time::timeout(deadline, join(self.shards)) => {}
+            never = tell_progress(&self.counters) => match never {},
+        }
+        let left = open_connections(&self.counters);
+        match left {
+            0 => info!(target: target::NODE, closed = connections, "drained"),
+            _ => warn!(target: target::NODE, connections_cut = left, "the drain timeout is over"),
+        }
         // The admin port lives as long as this.
         drop(self.stop);
         let _ = tokio::time::timeout(ADMIN_TIMEOUT, join(vec![self.admin.thread])).await;
         left
+    }
+}
+
+fn open_connections(counters: &AllCounters) -> u64 {
+    counters.read().iter().map(|counters| counters.connections.get()).sum()
+}
+
+/// How often a drain tells how far it has come.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+
+async fn tell_progress(counters: &AllCounters) -> Infallible {
+    loop {
+        tokio::time::sleep(PROGRESS_INTERVAL).await;
+        let connections_left = open_connections(counters);
+        info!(target: target::NODE, connections_left, "still draining");
     }
 }
 
@@ -307,6 +357,22 @@ impl Publisher {
     pub fn publish(&mut self, topic: &TopicName, payload: &Payload) -> Result<u64, PublishError> {
         let published = self.topics.publish(topic, payload, None, &self.counters, clock::now())?;
         Ok(published.offset)
+    }
+}
+
+/// What connections come in through, one for each shard.
+fn listeners(
+    config: &ServerConfig,
+    count: usize,
+    inherited: Option<TcpListener>,
+) -> io::Result<Vec<TcpListener>> {
+    let limits = &config.limits;
+    // The kernel counts from when the peer's window closed, the broker from when the kernel was
+    // full, which may be long after; the broker is to be first, because it says why.
+    let user_timeout = Duration::from_millis(2 * limits.stall_timeout_ms + limits.close_timeout_ms);
+    match inherited {
+        Some(listener) => net::share(listener, count, user_timeout),
+        None => net::listen(config.listen, count, user_timeout),
     }
 }
 

@@ -33,8 +33,8 @@ pub use mailbox::Mailbox;
 pub use namespace::{NamespaceOptions, Namespaces, SlowConsumer};
 pub use outbox::Outbox;
 pub use shard::{
-    ConnectionKind, ConnectionReport, ConnectionState, EventSource, Key, NodeName, ReadOutcome,
-    Shard, Socket, StreamOptions, WaitError, WaiterKey,
+    Closed, ConnectionKind, ConnectionReport, ConnectionState, EventSource, Key, NodeName,
+    ReadOutcome, Shard, Socket, StreamOptions, WaitError, WaiterKey,
 };
 pub use time::Now;
 pub use topics::{

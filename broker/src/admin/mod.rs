@@ -2,6 +2,7 @@
 //! hide how busy it is.
 
 mod connections;
+mod log;
 mod metrics;
 mod reload;
 
@@ -20,6 +21,7 @@ use fanfare_engine::TopicTable;
 use tokio::sync::watch;
 
 use crate::http::Meter;
+use crate::logs::{Journal, Watch};
 use crate::reload::Reloader;
 use crate::shard::Questions;
 use metrics::Metrics;
@@ -30,6 +32,7 @@ pub(crate) struct NodeView {
     pub(crate) meter: Meter,
     pub(crate) questions: Vec<Questions>,
     pub(crate) reloader: Arc<Reloader>,
+    pub(crate) journal: Arc<Journal>,
 }
 
 /// The running admin port.
@@ -57,7 +60,14 @@ pub(crate) fn spawn(
     let addr = listener.local_addr()?;
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let watch = Watch {
+        logs: node.reloader.logs().clone(),
+        journal: node.journal,
+        counters: node.meter.shards.clone(),
+        shard_count: node.questions.len(),
+    };
     let metrics = Metrics {
+        logs: node.reloader.logs().clone(),
         topics: node.topics,
         meter: node.meter,
         stopping: stopping.clone(),
@@ -72,12 +82,13 @@ pub(crate) fn spawn(
     let router = Router::new()
         .route("/metrics", get(metrics_text))
         .route("/v1/connections", get(connections::worst))
+        .route("/v1/log", get(log::show).put(log::change))
         .route("/v1/reload", post(reload::reload))
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready))
         .fallback(|| async {
-            let routes = "there is nothing here; try /metrics, /v1/connections, /v1/reload, \
-                          /health/live, /health/ready\n";
+            let routes = "there is nothing here; try /metrics, /v1/connections, /v1/log, \
+                          /v1/reload, /health/live, /health/ready\n";
             (StatusCode::NOT_FOUND, routes)
         })
         .with_state(admin);
@@ -86,6 +97,7 @@ pub(crate) fn spawn(
             // Binding is done; what is left to fail is single connections, which axum handles.
             let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
             let mut stopping = stopping;
+            tokio::spawn(watch.run());
             tokio::select! {
                 _ = axum::serve(listener, router) => {}
                 () = stopped(&mut stopping) => {}

@@ -29,7 +29,7 @@ pub(super) async fn reload(State(admin): State<Admin>, headers: HeaderMap) -> Re
     }
 }
 
-fn problem(status: StatusCode, detail: &str, errors: &[String]) -> Response {
+pub(super) fn problem(status: StatusCode, detail: &str, errors: &[String]) -> Response {
     let title = status.canonical_reason().unwrap_or("Error");
     let body =
         json!({ "title": title, "status": status.as_u16(), "detail": detail, "errors": errors });

@@ -42,7 +42,7 @@ const CRITICAL: u8 = 2;
 
 impl Check {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let address = self.admin.trim_start_matches("http://").trim_end_matches('/');
+        let address = address_of(&self.admin);
         let asked = tokio::time::timeout(self.timeout, state(address)).await;
         let state = asked.unwrap_or_else(|_| {
             Err(anyhow::anyhow!("nothing came within {}", humantime::format_duration(self.timeout)))
@@ -65,11 +65,11 @@ struct State {
 }
 
 async fn state(address: &str) -> anyhow::Result<State> {
-    let (status, _) = get(address, "/health/ready").await?;
+    let (status, _) = request(address, "GET", "/health/ready", "").await?;
     if ![200, 503].contains(&status) {
         bail!("this is no admin port of a broker");
     }
-    let (_, metrics) = get(address, "/metrics").await?;
+    let (_, metrics) = request(address, "GET", "/metrics", "").await?;
     let value = |name: &str| {
         let mut lines = metrics.lines().filter_map(|line| line.split_once(' '));
         lines.find(|(metric, _)| *metric == name).map_or("?", |(_, value)| value)
@@ -82,10 +82,24 @@ async fn state(address: &str) -> anyhow::Result<State> {
     Ok(State { is_ready: status == 200, summary })
 }
 
-/// The status and the body of one resource.
-async fn get(address: &str, path: &str) -> anyhow::Result<(u16, String)> {
+/// The address in the URL of an admin port.
+pub(super) fn address_of(admin: &str) -> &str {
+    admin.trim_start_matches("http://").trim_end_matches('/')
+}
+
+/// Asks the admin port: the status and the body of the answer.
+pub(super) async fn request(
+    address: &str,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> anyhow::Result<(u16, String)> {
     let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    );
     stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.context("what came is no text")?;

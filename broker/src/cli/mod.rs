@@ -8,6 +8,9 @@ mod check;
 mod config;
 mod demo;
 mod history;
+mod log;
+mod log_lines;
+mod logging;
 mod options;
 mod publish;
 mod serve;
@@ -35,6 +38,7 @@ enum Subcommands {
     Serve(serve::Serve),
     Config(config::Config),
     Check(check::Check),
+    Log(log::Log),
     Demo(demo::Demo),
     Pub(publish::Publish),
     Sub(subscribe::Subscribe),
@@ -55,6 +59,7 @@ pub fn run() -> ExitCode {
             Subcommands::Serve(serve) => serve.run().await,
             Subcommands::Config(config) => config.run(),
             Subcommands::Check(check) => check.run().await,
+            Subcommands::Log(log) => log.run().await,
             Subcommands::Demo(demo) => demo.run().await,
             Subcommands::Pub(publish) => publish.run().await,
             Subcommands::Sub(subscribe) => subscribe.run().await,

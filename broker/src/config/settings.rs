@@ -9,8 +9,9 @@ use fanfare_protocol::Mode;
 use serde_json::Value as Json;
 use toml::Value;
 
-use super::kinds::{Address, Choice, Count, Kind, Origins, Size, Span, Switch, Threads};
+use super::kinds::{Address, Choice, Count, Kind, Level, Origins, Size, Span, Switch, Threads};
 use crate::ServerConfig;
+use crate::logs::{LogFormat, LogOptions};
 
 /// One setting of something of type `T`.
 pub(crate) struct Setting<T: 'static> {
@@ -124,6 +125,9 @@ macro_rules! row {
     ($reload:ident $key:literal, limits.$field:ident: $kind:ty) => {
         row!($reload, concat!("limits.", $key), ServerConfig, Limits, [limits], $field, $kind)
     };
+    ($reload:ident $key:literal, log.$field:ident: $kind:ty) => {
+        row!($reload, concat!("log.", $key), ServerConfig, LogOptions, [log], $field, $kind)
+    };
     ($reload:ident $key:literal, namespace.$field:ident: $kind:ty) => {
         row!($reload, $key, NamespaceOptions, NamespaceOptions, [], $field, $kind)
     };
@@ -148,6 +152,8 @@ pub(crate) const SERVER: &[Setting<ServerConfig>] = &[
     row!(Restart "admin_listen", server.admin_listen: Address).flag("admin-listen"),
     row!(Restart "shards", server.shards: Threads).flag("shards"),
     row!(Live "allowed_origins", server.allowed_origins: Origins).flag("allow-origin"),
+    row!(Restart "format", log.format: Choice<LogFormat>),
+    row!(Live "level", log.level: Level),
     row!(Restart "message_max", limits.message_bytes_max: Size<usize>).flag("message-bytes-max"),
     row!(Live "empty_fragments", limits.empty_fragments_max: Count<0, u32>),
     row!(Live "control_frames_per_second", limits.control_frames_per_second_max: Count<1, u32>),

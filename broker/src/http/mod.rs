@@ -36,6 +36,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, HeaderValue, ORIGIN, RETRY_
 use http::{Method, Request, StatusCode};
 use percent_encoding::percent_decode_str;
 
+use crate::logs::Journal;
 use crate::shard::LocalShard;
 use counters::Usage;
 pub(crate) use counters::{HttpCounters, Transport};
@@ -60,6 +61,7 @@ pub(crate) struct HttpContext {
     pub(crate) rates: Arc<RequestRates>,
     pub(crate) counters: Arc<HttpCounters>,
     pub(crate) meter: Meter,
+    pub(crate) journal: Arc<Journal>,
     pub(crate) date: DateClock,
     /// Whether every reply is the last one of its connection.
     pub(crate) is_stopping: Cell<bool>,

@@ -16,12 +16,14 @@ use prometheus::TextEncoder;
 use tokio::sync::watch;
 
 use crate::http::Meter;
+use crate::logs::LogControl;
 use values::Scrape;
 
 /// Everything that metrics are read from.
 pub(super) struct Metrics {
     pub(super) topics: Arc<TopicTable>,
     pub(super) meter: Meter,
+    pub(super) logs: LogControl,
     /// True while the broker stops.
     pub(super) stopping: watch::Receiver<bool>,
     pub(super) started: SystemTime,

@@ -143,8 +143,9 @@ impl Requests {
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == ErrorKind::ConnectionAborted => {}
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return false,
-                Err(_) => {
+                Err(error) => {
                     self.context.shard_counters.accept_errors.add(1);
+                    self.context.journal.accept_failed(&error, now);
                     return false;
                 }
             }
