@@ -3,10 +3,12 @@
 mod autobahn;
 mod checks;
 mod command;
+mod counted;
 mod dashboards;
 mod debian;
 mod dependencies;
 mod fuzz;
+mod packaging;
 mod page;
 mod stage;
 mod suite;
@@ -29,9 +31,9 @@ Project tasks of Fanfare.
   cargo xtask screenshot            renew the picture of the live page in broker/docs
 
 Stages of `test`, in their order: format, clippy, dependencies, fuzz, autobahn, doc-tests, models,
-page, dashboards, tests. The stage `page` needs Node.js and Chromium, `dashboards` Prometheus; each
-installs what it may. With CI=true in the environment the Autobahn suite, the page in Chromium and
-the dashboards must run.
+page, dashboards, packaging, tests. The stage `page` needs Node.js and Chromium, `dashboards`
+Prometheus, `packaging` systemd, Go (for Helm) and pip (for hadolint); each installs what it may.
+With CI=true in the environment the Autobahn suite and these three must run.
 The last line of `test` is `tests: N passed, M failed`; a failed stage other than tests counts as
 one failure.";
 
