@@ -232,7 +232,8 @@ mod tests {
             "spec": { "selector": labels, "ports": [{ "name": "admin", "targetPort": "admin" }] },
         });
         let deployment = json!({
-            "kind": "Deployment", "spec": { "selector": { "matchLabels": labels }, "template": pod },
+            "kind": "Deployment",
+            "spec": { "selector": { "matchLabels": labels }, "template": pod },
         });
         let config = json!({ "kind": "ConfigMap", "metadata": { "name": "c" } });
         let monitor = |app: &str| {

@@ -35,7 +35,8 @@ pub(super) fn helm(context: &Context) -> anyhow::Result<PathBuf> {
     let build = place.join("build");
     let mut install = program(context, go);
     install
-        .args(["install", "-trimpath", "-ldflags", "-s -w"])
+        // Not optimized, which saves a fifth of the time: it renders one small chart.
+        .args(["install", "-gcflags", "all=-N -l", "-ldflags", "-s -w"])
         .arg(format!("helm.sh/helm/v3/cmd/helm@{HELM}"))
         .envs([("CGO_ENABLED", "0"), ("GOFLAGS", "-modcacherw")])
         .env("GOBIN", &place)
