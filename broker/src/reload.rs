@@ -76,15 +76,16 @@ impl Reloader {
         &self.logs
     }
 
-    /// Reads the configuration again and takes over what can be; the log has what came of it.
+    /// Reads the configuration again and takes over what can be; the log has what came of it, and
+    /// that it was asked for `by` this way.
     ///
     /// # Errors
     /// [`ReloadError`]; nothing has changed.
-    pub(crate) fn reload(&self) -> Result<Reloaded, ReloadError> {
+    pub(crate) fn reload(&self, by: &str) -> Result<Reloaded, ReloadError> {
         let result = self.try_to();
         match &result {
-            Ok(reloaded) => reloaded.tell(),
-            Err(error) => error.tell(),
+            Ok(reloaded) => reloaded.tell(by),
+            Err(error) => error.tell(by),
         }
         result
     }
@@ -142,9 +143,9 @@ fn json(value: &toml::Value) -> serde_json::Value {
 }
 
 impl Reloaded {
-    fn tell(&self) {
+    fn tell(&self, by: &str) {
         let (changed, needs_restart) = (self.changed.len(), self.needs_restart.len());
-        info!(target: target::CONFIG, changed, needs_restart, "configuration reloaded");
+        info!(target: target::CONFIG, changed, needs_restart, by, "configuration reloaded");
         for Change { key, from, to } in &self.changed {
             info!(target: target::CONFIG, key, %from, %to, "setting changed");
         }
@@ -155,13 +156,13 @@ impl Reloaded {
 }
 
 impl ReloadError {
-    fn tell(&self) {
+    fn tell(&self, by: &str) {
         let Self::Config(mistakes) = self else {
-            error!(target: target::CONFIG, error = %self, "{REFUSED}");
+            error!(target: target::CONFIG, error = %self, by, "{REFUSED}");
             return;
         };
         for mistake in mistakes.iter() {
-            error!(target: target::CONFIG, error = %mistake, "{REFUSED}");
+            error!(target: target::CONFIG, error = %mistake, by, "{REFUSED}");
         }
     }
 }

@@ -286,7 +286,7 @@ impl Server {
     /// # Errors
     /// [`ReloadError`]; nothing has changed.
     pub fn reload(&self) -> Result<Reloaded, ReloadError> {
-        self.reloader.reload()
+        self.reloader.reload("the program")
     }
 
     /// Stops accepting, closes every connection with 1012, a thousand in a second, and waits until

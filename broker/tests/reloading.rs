@@ -99,6 +99,8 @@ async fn the_admin_port_tells_what_changed_and_what_needs_a_restart() {
         change("namespaces.a.latest", json!(false), json!(true)),
     ]);
     assert_eq!(answer["changed"], changed);
+    let event = running.broker.wait_for_event(|event| event["by"] == "the admin port");
+    assert_eq!((&event["changed"], &event["needs_restart"]), (&json!(2), &json!(2)));
     let (_, answer) = running.reload(content);
     assert_eq!(answer, json!({"changed": [], "needs_restart": waits}), "until the restart");
     // A namespace that is gone has the default's options again.

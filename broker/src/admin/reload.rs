@@ -15,7 +15,7 @@ pub(super) async fn reload(State(admin): State<Admin>, headers: HeaderMap) -> Re
     if headers.contains_key(header::ORIGIN) {
         return problem(StatusCode::FORBIDDEN, "pages may not reload the configuration", &[]);
     }
-    match admin.reloader.reload() {
+    match admin.reloader.reload("the admin port") {
         Ok(reloaded) => {
             let content_type = [(header::CONTENT_TYPE, "application/json")];
             (content_type, format!("{}\n", json!(reloaded))).into_response()
