@@ -287,8 +287,8 @@ impl AcceptError {
     }
 }
 
-impl From<std::io::Error> for AcceptError {
-    fn from(error: std::io::Error) -> Self {
+impl From<&std::io::Error> for AcceptError {
+    fn from(error: &std::io::Error) -> Self {
         use rustix::io::Errno;
         match error.raw_os_error().map(Errno::from_raw_os_error) {
             Some(Errno::MFILE | Errno::NFILE) => Self::Descriptors,
@@ -365,7 +365,7 @@ mod tests {
 
     #[test]
     fn the_system_s_errors_are_told_apart() {
-        let error = |errno: rustix::io::Errno| AcceptError::from(std::io::Error::from(errno));
+        let error = |errno: rustix::io::Errno| AcceptError::from(&std::io::Error::from(errno));
         assert_eq!(error(rustix::io::Errno::NFILE), AcceptError::Descriptors);
         assert_eq!(error(rustix::io::Errno::NOBUFS), AcceptError::Memory);
         assert_eq!(error(rustix::io::Errno::PERM), AcceptError::Other);

@@ -1,7 +1,9 @@
 //! How many files the process may have open, and so how many connections.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tracing::{info, warn};
 
+use crate::logs::target;
 use crate::shard::REFUSALS_MAX;
 
 /// Kept free for the admin port, the configuration and whatever else opens a file for a moment.
@@ -50,46 +52,28 @@ impl Room {
     }
 }
 
-/// What an operator is told of the most connections that there may be, and of what the limit of
-/// open files was before it was raised.
-pub(crate) fn describe(connections_max: usize, raised_from: Option<u64>) -> String {
-    let limit = getrlimit(Resource::Nofile).current;
-    describe_under(limit, connections_max, raised_from)
-}
-
-fn describe_under(limit: Option<u64>, connections_max: usize, raised_from: Option<u64>) -> String {
-    let Some(limit) = limit else {
-        return match connections_max {
-            usize::MAX => "no limit of open files, so none of connections but memory".to_owned(),
-            most => format!("room for {most} connections; there is no limit of open files"),
-        };
-    };
-    let mut text = format!("room for {connections_max} connections; {limit} files may be open");
-    if let Some(before) = raised_from {
-        text += &format!(" (raised from {before})");
+/// Tells in the log for how many connections there is room, and how to have more where it is
+/// little. `raised_from`: what the limit of open files was before it was raised.
+pub(crate) fn tell(connections_max: usize, raised_from: Option<u64>) {
+    let open_files_max = getrlimit(Resource::Nofile).current;
+    // As many as can be counted is no limit.
+    let connections_max = Some(connections_max).filter(|most| *most != usize::MAX);
+    if connections_max.is_some_and(|most| most < FEW) {
+        let how = "ulimit -Hn, LimitNOFILE= in systemd, or limits.connections if it is set";
+        warn!(
+            target: target::NODE,
+            connections_max, open_files_max, raised_from, how,
+            "there is room for few connections; raise the hard limit of open files"
+        );
+    } else {
+        let what = "room for connections";
+        info!(target: target::NODE, connections_max, open_files_max, raised_from, "{what}");
     }
-    if connections_max < FEW {
-        text += ". For more raise the hard limit (`ulimit -Hn`, LimitNOFILE= in systemd), or \
-                 limits.connections if it is set";
-    }
-    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn few_connections_come_with_a_note_and_many_do_not() {
-        assert_eq!(
-            describe_under(Some(1_048_576), 1_048_524, Some(1_024)),
-            "room for 1048524 connections; 1048576 files may be open (raised from 1024)"
-        );
-        let few = describe_under(Some(40), 0, None);
-        assert!(few.starts_with("room for 0 connections") && few.contains("LimitNOFILE="), "{few}");
-        assert!(describe_under(None, usize::MAX, None).starts_with("no limit"));
-        assert!(describe_under(None, 5, None).starts_with("room for 5 connections;"));
-    }
 
     #[test]
     fn the_soft_limit_is_raised_to_the_hard_one() {

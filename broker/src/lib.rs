@@ -12,6 +12,7 @@ pub mod config;
 pub mod demo;
 mod descriptors;
 mod http;
+mod logs;
 mod memory;
 mod net;
 mod reload;
@@ -20,6 +21,9 @@ mod shard;
 
 pub use fanfare_engine::{
     Limits, LimitsError, MemoryBudget, NamespaceOptions, Namespaces, SlowConsumer,
+};
+pub use logs::{
+    LogControl, LogControlError, LogFormat, LogLevel, LogLevelError, LogOptions, LogOutput,
 };
 pub use reload::{Change, ReloadError, Reloaded};
 pub use server::{Publisher, Server, ServerConfig, StartError};

@@ -3,16 +3,17 @@
 //! Owns what is compared and reported. Which settings can be taken over is told by their table;
 //! those that can are held by the topic table (limits and namespaces) and by [`AllowedOrigins`].
 
-use std::fmt;
 use std::sync::Arc;
 
 use fanfare_engine::TopicTable;
 use parking_lot::Mutex;
 use serde::Serialize;
+use tracing::{error, info, warn};
 
 use crate::ServerConfig;
 use crate::config::{Key, Mistake, Mistakes, Reload, Source};
 use crate::http::AllowedOrigins;
+use crate::logs::{LogControl, target};
 
 /// The parts of a running broker that can be configured anew.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub(crate) struct Reloader {
     running: Mutex<ServerConfig>,
     topics: Arc<TopicTable>,
     allowed_origins: Arc<AllowedOrigins>,
+    logs: LogControl,
 }
 
 /// What a reload did.
@@ -60,20 +62,35 @@ impl Reloader {
         source: Option<Source>,
         running: ServerConfig,
         topics: Arc<TopicTable>,
+        logs: LogControl,
     ) -> Self {
         let allowed_origins = Arc::new(AllowedOrigins::new(&running.allowed_origins));
-        Self { source, running: Mutex::new(running), topics, allowed_origins }
+        Self { source, running: Mutex::new(running), topics, allowed_origins, logs }
     }
 
     pub(crate) fn allowed_origins(&self) -> &Arc<AllowedOrigins> {
         &self.allowed_origins
     }
 
-    /// Reads the configuration again and takes over what can be.
+    pub(crate) fn logs(&self) -> &LogControl {
+        &self.logs
+    }
+
+    /// Reads the configuration again and takes over what can be; the log has what came of it, and
+    /// that it was asked for `by` this way.
     ///
     /// # Errors
     /// [`ReloadError`]; nothing has changed.
-    pub(crate) fn reload(&self) -> Result<Reloaded, ReloadError> {
+    pub(crate) fn reload(&self, by: &str) -> Result<Reloaded, ReloadError> {
+        let result = self.try_to();
+        match &result {
+            Ok(reloaded) => reloaded.tell(by),
+            Err(error) => error.tell(by),
+        }
+        result
+    }
+
+    fn try_to(&self) -> Result<Reloaded, ReloadError> {
         let source = self.source.as_ref().ok_or(ReloadError::NoSource)?;
         // One at a time, from what is read to what is taken over.
         let mut running = self.running.lock();
@@ -84,6 +101,7 @@ impl Reloader {
             Mistakes::from(Mistake::Limits { error, involved })
         })?;
         self.allowed_origins.set(&next.allowed_origins);
+        self.logs.configure(&next.log.level);
         *running = next;
         Ok(reloaded)
     }
@@ -124,18 +142,29 @@ fn json(value: &toml::Value) -> serde_json::Value {
     serde_json::to_value(value).unwrap_or_default()
 }
 
-impl fmt::Display for Reloaded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.changed.is_empty() && self.needs_restart.is_empty() {
-            return f.write_str("reloaded, nothing is different");
-        }
-        f.write_str("reloaded")?;
+impl Reloaded {
+    fn tell(&self, by: &str) {
+        let (changed, needs_restart) = (self.changed.len(), self.needs_restart.len());
+        info!(target: target::CONFIG, changed, needs_restart, by, "configuration reloaded");
         for Change { key, from, to } in &self.changed {
-            write!(f, "\n  {key} is {to} now, was {from}")?;
+            info!(target: target::CONFIG, key, %from, %to, "setting changed");
         }
         for Change { key, from, to } in &self.needs_restart {
-            write!(f, "\n  {key} stays {from} until a restart, then {to}")?;
+            warn!(target: target::CONFIG, key, %from, %to, "setting changes with a restart");
         }
-        Ok(())
     }
 }
+
+impl ReloadError {
+    fn tell(&self, by: &str) {
+        let Self::Config(mistakes) = self else {
+            error!(target: target::CONFIG, error = %self, by, "{REFUSED}");
+            return;
+        };
+        for mistake in mistakes.iter() {
+            error!(target: target::CONFIG, error = %mistake, by, "{REFUSED}");
+        }
+    }
+}
+
+const REFUSED: &str = "configuration refused, nothing has changed";

@@ -1,5 +1,6 @@
 //! The composition of a broker: the only file that knows every room.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
@@ -14,11 +15,13 @@ use fanfare_engine::{
 use fanfare_protocol::{Payload, TopicName};
 use parking_lot::RwLock;
 use tokio::sync::watch;
+use tracing::{info, warn};
 
 use crate::admin::{self, AdminThread, NodeView};
 use crate::admission::{Admission, AdmissionWatch};
-use crate::config::{Mistakes, Source};
+use crate::config::{Configuration, Mistakes, Source};
 use crate::http::{HttpCounters, Meter, RequestRates};
+use crate::logs::{Journal, LogControl, LogOptions, target};
 use crate::reload::{ReloadError, Reloaded, Reloader};
 use crate::shard::{self, ShardSpec, WAKE};
 use crate::{clock, net};
@@ -38,6 +41,8 @@ pub struct ServerConfig {
     /// Origins whose pages may connect, as https://app.example, beside those that the broker serves
     /// itself; * is any. Browsers let every page try, so none may that is not named.
     pub allowed_origins: Vec<String>,
+    /// What it writes into its log.
+    pub log: LogOptions,
     /// What the broker allows.
     pub limits: Limits,
 }
@@ -49,6 +54,7 @@ impl Default for ServerConfig {
             admin_listen: ([127, 0, 0, 1], 8081).into(),
             shards: None,
             allowed_origins: Vec::new(),
+            log: LogOptions::default(),
             limits: Limits::default(),
         }
     }
@@ -139,23 +145,30 @@ impl Server {
     /// # Errors
     /// [`StartError`]; then nothing is left running.
     pub fn start(config: ServerConfig) -> Result<Self, StartError> {
-        Self::start_with(config, None, None)
+        Self::start_with(config, None, None, LogControl::not_ours())
     }
 
-    /// Starts a broker with the configuration of `source`, which [`Self::reload`] reads again. It
-    /// accepts from `inherited`, if there is one, in place of the address to listen on: a listener
-    /// that whoever started this process has opened.
+    /// Starts a broker with a configuration, which [`Self::reload`] reads again from where it came.
+    /// It accepts from `inherited`, if there is one, in place of the address to listen on: a
+    /// listener that whoever started this process has opened. What is worth a line of the log is
+    /// set through `logs`.
     ///
     /// # Errors
     /// [`StartError`]; then nothing is left running.
-    pub fn start_from(source: Source, inherited: Option<TcpListener>) -> Result<Self, StartError> {
-        Self::start_with(source.load()?.server, Some(source), inherited)
+    pub fn start_from(
+        configuration: Configuration,
+        inherited: Option<TcpListener>,
+        logs: LogControl,
+    ) -> Result<Self, StartError> {
+        let Configuration { server, source, .. } = configuration;
+        Self::start_with(server, Some(source), inherited, logs)
     }
 
     fn start_with(
         config: ServerConfig,
         source: Option<Source>,
         inherited: Option<TcpListener>,
+        logs: LogControl,
     ) -> Result<Self, StartError> {
         config.limits.check()?;
         let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
@@ -180,7 +193,8 @@ impl Server {
         let counters = AllCounters::default();
         let http = (0..count).map(|_| Arc::<HttpCounters>::default()).collect();
         let meter = Meter { http, shards: counters.clone() };
-        let reloader = Arc::new(Reloader::new(source, config, topics.clone()));
+        let reloader = Arc::new(Reloader::new(source, config, topics.clone(), logs));
+        let journal = Arc::<Journal>::default();
         let (stop, stopped) = watch::channel(false);
 
         let mut shards = Vec::with_capacity(count);
@@ -196,6 +210,7 @@ impl Server {
                 rates: rates.clone(),
                 admission: admission.clone(),
                 meter: meter.clone(),
+                journal: journal.clone(),
                 stop: stopped.clone(),
             };
             // Should a later one fail, dropping `stop` ends those that run.
@@ -211,9 +226,23 @@ impl Server {
             meter,
             questions,
             reloader: reloader.clone(),
+            journal,
         };
         let admin = admin::spawn(admin_listener, view, stopped)?;
-        Ok(Self { addr, admin, topics, admission, shards, counters, reloader, stop })
+        let server = Self { addr, admin, topics, admission, shards, counters, reloader, stop };
+        server.tell_start();
+        Ok(server)
+    }
+
+    fn tell_start(&self) {
+        info!(
+            target: target::NODE,
+            version = env!("CARGO_PKG_VERSION"),
+            listen = %self.addr,
+            admin_listen = %self.admin.addr,
+            shards = self.shards.len(),
+            "started"
+        );
     }
 
     /// Where clients connect.
@@ -257,7 +286,7 @@ impl Server {
     /// Connections open now.
     #[must_use]
     pub fn connection_count(&self) -> u64 {
-        self.counters.read().iter().map(|c| c.connections.get()).sum()
+        open_connections(&self.counters)
     }
 
     /// Messages handed to subscribers so far.
@@ -283,7 +312,7 @@ impl Server {
     /// # Errors
     /// [`ReloadError`]; nothing has changed.
     pub fn reload(&self) -> Result<Reloaded, ReloadError> {
-        self.reloader.reload()
+        self.reloader.reload("the program")
     }
 
     /// Stops accepting, closes every connection with 1012, a thousand in a second, and waits until
@@ -291,14 +320,39 @@ impl Server {
     /// many were still there at the end of the drain timeout.
     pub async fn stop(self) -> u64 {
         let deadline = Duration::from_millis(self.topics.limits().drain_timeout_ms);
+        let connections = self.connection_count();
+        let drain_timeout_ms = deadline.as_millis() as u64;
+        info!(target: target::NODE, connections, drain_timeout_ms, "draining");
         let _ = self.stop.send(true);
-        // A thread that panicked has printed why; there is nothing left to stop.
-        let _ = tokio::time::timeout(deadline, join(self.shards)).await;
-        let left = self.counters.read().iter().map(|c| c.connections.get()).sum();
+        tokio::select! {
+            // A thread that panicked has printed why; there is nothing left to stop.
+            _ = tokio::time::timeout(deadline, join(self.shards)) => {}
+            never = tell_progress(&self.counters) => match never {},
+        }
+        let left = open_connections(&self.counters);
+        match left {
+            0 => info!(target: target::NODE, closed = connections, "drained"),
+            _ => warn!(target: target::NODE, connections_cut = left, "the drain timeout is over"),
+        }
         // The admin port lives as long as this.
         drop(self.stop);
         let _ = tokio::time::timeout(ADMIN_TIMEOUT, join(vec![self.admin.thread])).await;
         left
+    }
+}
+
+fn open_connections(counters: &AllCounters) -> u64 {
+    counters.read().iter().map(|counters| counters.connections.get()).sum()
+}
+
+/// How often a drain tells how far it has come.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+
+async fn tell_progress(counters: &AllCounters) -> Infallible {
+    loop {
+        tokio::time::sleep(PROGRESS_INTERVAL).await;
+        let connections_left = open_connections(counters);
+        info!(target: target::NODE, connections_left, "still draining");
     }
 }
 

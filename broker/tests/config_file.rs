@@ -131,7 +131,7 @@ async fn flags_go_before_the_environment_the_environment_before_the_file() {
     command.args(["--message-bytes-max", "3KiB", "--set", "limits.ping_interval=9s"]);
     let broker = Broker::start_command(&mut command);
     assert_eq!(told_limits(&broker).await, (3_072, 9_000));
-    broker.wait_for_print("fanfare: room for ");
+    broker.wait_for_event(|event| event["message"] == "room for connections");
 }
 
 #[test]

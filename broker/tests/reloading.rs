@@ -51,10 +51,10 @@ async fn sighup_changes_origins_and_nobody_is_disconnected() {
 
     running.write("allowed_origins = [\"https://b.example\"]");
     running.broker.signal("HUP");
-    running.broker.wait_for_print(
-        "fanfare: reloaded\n  allowed_origins is [\"https://b.example\"] now, was \
-         [\"https://a.example\"]\n",
-    );
+    let event = running.broker.wait_for_event(|event| event["key"] == "allowed_origins");
+    assert_eq!((&event["message"], &event["level"]), (&"setting changed".into(), &"INFO".into()));
+    let (from, to) = ("[\"https://a.example\"]", "[\"https://b.example\"]");
+    assert_eq!((&event["from"], &event["to"]), (&from.into(), &to.into()));
     assert!(!running.may_use("https://a.example") && running.may_use("https://b.example"));
     assert_eq!(ws.publish("t", 1).await, 1);
     running.broker.wait_for("fanfare_connections_opened_total 1");
@@ -66,9 +66,16 @@ async fn a_wrong_file_changes_nothing_and_every_mistake_is_told() {
     let wrong = "allowed_origins = [\"https://b.example\"]\n[limits]\ntopic = 1\npatterns = \"x\"";
     running.write(wrong);
     running.broker.signal("HUP");
-    let printed = running.broker.wait_for_print("limits.patterns = \"x\": use a number");
-    assert!(printed.contains("fanfare: nothing has changed: 2 mistakes in the"), "{printed}");
-    assert!(printed.contains("wrong.toml:3: there is no setting limits.topic; did"), "{printed}");
+    for mistake in [
+        "limits.patterns = \"x\": use a number",
+        "wrong.toml:3: there is no setting limits.topic; did",
+    ] {
+        let event = running.broker.wait_for_event(|event| {
+            event["error"].as_str().is_some_and(|error| error.contains(mistake))
+        });
+        assert_eq!(event["message"], "configuration refused, nothing has changed");
+        assert_eq!(event["level"], "ERROR");
+    }
     let (status, problem) = running.reload(wrong);
     assert_eq!((&*status, problem["errors"].as_array().unwrap().len()), ("422", 2), "{problem}");
     assert!(running.may_use("https://a.example") && !running.may_use("https://b.example"));
@@ -92,6 +99,8 @@ async fn the_admin_port_tells_what_changed_and_what_needs_a_restart() {
         change("namespaces.a.latest", json!(false), json!(true)),
     ]);
     assert_eq!(answer["changed"], changed);
+    let event = running.broker.wait_for_event(|event| event["by"] == "the admin port");
+    assert_eq!((&event["changed"], &event["needs_restart"]), (&json!(2), &json!(2)));
     let (_, answer) = running.reload(content);
     assert_eq!(answer, json!({"changed": [], "needs_restart": waits}), "until the restart");
     // A namespace that is gone has the default's options again.

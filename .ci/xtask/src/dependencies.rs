@@ -55,7 +55,8 @@ fn installed(context: &Context) -> anyhow::Result<PathBuf> {
     Ok(binary)
 }
 
-fn cache() -> anyhow::Result<PathBuf> {
+/// Where tools are kept for the next checkout.
+pub(crate) fn cache() -> anyhow::Result<PathBuf> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
     absolute("XDG_CACHE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".cache")))

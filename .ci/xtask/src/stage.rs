@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 use crate::suite::{self, Counts};
-use crate::{autobahn, checks, dashboards, dependencies, fuzz, network, page};
+use crate::{autobahn, checks, dashboards, dependencies, fuzz, network, packaging, page};
 
 /// How long each fuzz target runs within `test`.
 const FUZZ_SECONDS: u32 = 10;
@@ -24,6 +24,7 @@ pub(crate) enum Stage {
     Page,
     Dashboards,
     Network,
+    Packaging,
     Tests,
 }
 
@@ -60,7 +61,7 @@ impl Context {
 
 impl Stage {
     /// Every stage, the quick ones first and the tests last.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Format,
         Self::Clippy,
         Self::Dependencies,
@@ -71,6 +72,7 @@ impl Stage {
         Self::Page,
         Self::Dashboards,
         Self::Network,
+        Self::Packaging,
         Self::Tests,
     ];
 
@@ -94,6 +96,7 @@ impl Stage {
             Self::Page => "page",
             Self::Dashboards => "dashboards",
             Self::Network => "network",
+            Self::Packaging => "packaging",
             Self::Tests => "tests",
         }
     }
@@ -110,6 +113,7 @@ impl Stage {
             Self::Page => return page::test(context),
             Self::Dashboards => return dashboards::test(context),
             Self::Network => return network::test(context),
+            Self::Packaging => return packaging::test(context),
             Self::Tests => suite::run(context, &["--lib", "--bins", "--tests"])?,
         }
         Ok(Outcome::Passed)

@@ -34,7 +34,7 @@ pub use mailbox::Mailbox;
 pub use namespace::{NamespaceOptions, Namespaces, SlowConsumer};
 pub use outbox::Outbox;
 pub use shard::{
-    ConnectionKind, ConnectionOrder, ConnectionQuery, ConnectionReport, ConnectionState,
+    Closed, ConnectionKind, ConnectionOrder, ConnectionQuery, ConnectionReport, ConnectionState,
     ConnectionTarget, EventSource, Key, NodeName, ReadOutcome, Shard, Socket, StreamOptions,
     WaitError, WaiterKey,
 };

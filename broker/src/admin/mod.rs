@@ -3,6 +3,7 @@
 
 mod connections;
 mod disconnect;
+mod log;
 mod metrics;
 mod problem;
 mod reload;
@@ -26,6 +27,7 @@ use tokio::sync::watch;
 
 use crate::admission::AdmissionWatch;
 use crate::http::Meter;
+use crate::logs::{Journal, Watch};
 use crate::reload::Reloader;
 use crate::shard::Questions;
 pub(crate) use connections::{Connection, Connections};
@@ -43,6 +45,7 @@ pub(crate) struct NodeView {
     pub(crate) meter: Meter,
     pub(crate) questions: Vec<Questions>,
     pub(crate) reloader: Arc<Reloader>,
+    pub(crate) journal: Arc<Journal>,
 }
 
 /// The running admin port.
@@ -74,7 +77,14 @@ pub(crate) fn spawn(
     let addr = listener.local_addr()?;
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let log_watch = Watch {
+        logs: node.reloader.logs().clone(),
+        journal: node.journal,
+        counters: node.meter.shards.clone(),
+        shard_count: node.questions.len(),
+    };
     let metrics = Metrics {
+        logs: node.reloader.logs().clone(),
         topics: node.topics,
         meter: node.meter,
         admission: node.admission.admission().clone(),
@@ -91,6 +101,7 @@ pub(crate) fn spawn(
     let router = Router::new()
         .route("/metrics", get(metrics_text))
         .route("/v1/connections", get(connections::report))
+        .route("/v1/log", get(log::show).put(log::change))
         .route("/v1/topics", get(topics::report))
         .route("/v1/shards", get(shards::report))
         .route("/v1/disconnect", post(disconnect::disconnect))
@@ -99,7 +110,8 @@ pub(crate) fn spawn(
         .route("/health/ready", get(ready))
         .fallback(|| async {
             let routes = "there is nothing here; try /metrics, /v1/connections, /v1/topics, \
-                          /v1/shards, /v1/disconnect, /v1/reload, /health/live, /health/ready\n";
+                          /v1/shards, /v1/disconnect, /v1/log, /v1/reload, /health/live, \
+                          /health/ready\n";
             (StatusCode::NOT_FOUND, routes)
         })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -109,6 +121,7 @@ pub(crate) fn spawn(
             // Binding is done; what is left to fail is single connections, which axum handles.
             let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
             let mut stopping = stopping;
+            tokio::spawn(log_watch.run());
             tokio::select! {
                 _ = axum::serve(listener, router) => {}
                 () = watch(node.admission) => {}

@@ -15,7 +15,7 @@ pub(super) async fn reload(State(admin): State<Admin>, headers: HeaderMap) -> Re
     if let Some(refusal) = refuse_pages(&headers, "reload the configuration") {
         return refusal;
     }
-    match admin.reloader.reload() {
+    match admin.reloader.reload("the admin port") {
         Ok(reloaded) => {
             let content_type = [(header::CONTENT_TYPE, "application/json")];
             (content_type, format!("{}\n", json!(reloaded))).into_response()

@@ -62,6 +62,15 @@ impl Admin {
         parse(&self.ask("POST", path, body).await?)
     }
 
+    /// The result of a PUT in JSON.
+    pub(super) async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &str,
+    ) -> anyhow::Result<T> {
+        parse(&self.ask("PUT", path, body).await?)
+    }
+
     /// The body of an answer that is a success; else an error with what the broker says.
     async fn ask(&self, method: &str, path: &str, body: &str) -> anyhow::Result<String> {
         let asked = tokio::time::timeout(ANSWER_TIMEOUT, self.request(method, path, body)).await;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
+use super::logging;
 use super::options::Options;
 use super::serve::{StopSignals, print_addresses, stop_gracefully};
 use crate::demo::Feed;
@@ -43,7 +44,9 @@ Examples:
 impl Demo {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let mut stop = StopSignals::new()?;
-        let server = Server::start_from(self.options.source(), None)?;
+        let configuration = self.options.source().load()?;
+        let log = logging::install(&configuration.server.log)?;
+        let server = Server::start_from(configuration, None, log.control.clone())?;
         let feed =
             Feed::start(server.publisher(), self.seed, self.rate).map_err(StartError::System)?;
         print_addresses(&server);
@@ -59,7 +62,7 @@ impl Demo {
         }
         println!();
         drop(feed);
-        stop_gracefully(server, &mut stop).await;
+        stop_gracefully(server, &mut stop, log).await;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -10,6 +10,9 @@ mod config;
 mod demo;
 mod disconnect;
 mod history;
+mod log;
+mod log_lines;
+mod logging;
 mod options;
 mod publish;
 mod report;
@@ -45,6 +48,7 @@ enum Subcommands {
     Report(report::Report),
     Top(top::Top),
     Disconnect(disconnect::Disconnect),
+    Log(log::Log),
     Demo(demo::Demo),
     Pub(publish::Publish),
     Sub(subscribe::Subscribe),
@@ -68,6 +72,7 @@ pub fn run() -> ExitCode {
             Subcommands::Report(report) => report.run().await,
             Subcommands::Top(top) => top.run().await,
             Subcommands::Disconnect(disconnect) => disconnect.run().await,
+            Subcommands::Log(log) => log.run().await,
             Subcommands::Demo(demo) => demo.run().await,
             Subcommands::Pub(publish) => publish.run().await,
             Subcommands::Sub(subscribe) => subscribe.run().await,

@@ -4,9 +4,12 @@ use std::process::ExitCode;
 
 use listenfd::ListenFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::warn;
 
+use super::logging::{self, Log};
 use super::options::Options;
 use super::supervisor;
+use crate::logs::target;
 use crate::{Server, descriptors};
 
 /// Start a broker.
@@ -43,26 +46,22 @@ impl Serve {
         let mut hangup = signal(SignalKind::hangup())?;
         let raised_from = descriptors::raise();
         let inherited = ListenFd::from_env().take_tcp_listener(0)?;
-        let server = Server::start_from(self.options.source(), inherited)?;
+        let configuration = self.options.source().load()?;
+        let log = logging::install(&configuration.server.log)?;
+        let server = Server::start_from(configuration, inherited, log.control.clone())?;
         print_addresses(&server);
-        println!("fanfare: {}", descriptors::describe(server.connections_max(), raised_from));
+        descriptors::tell(server.connections_max(), raised_from);
         supervisor::tell_ready(&server);
         loop {
             tokio::select! {
                 () = stop.wait() => break,
-                _ = hangup.recv() => reload(&server),
+                // The log has what came of it.
+                _ = hangup.recv() => drop(server.reload()),
             }
         }
         supervisor::tell_stopping();
-        stop_gracefully(server, &mut stop).await;
+        stop_gracefully(server, &mut stop, log).await;
         Ok(ExitCode::SUCCESS)
-    }
-}
-
-fn reload(server: &Server) {
-    match server.reload() {
-        Ok(reloaded) => println!("fanfare: {reloaded}"),
-        Err(error) => eprintln!("fanfare: nothing has changed: {error}"),
     }
 }
 
@@ -73,14 +72,12 @@ pub(super) fn print_addresses(server: &Server) {
 }
 
 /// Drains a broker; another signal ends it, and the process, at once.
-pub(super) async fn stop_gracefully(server: Server, again: &mut StopSignals) {
-    println!("fanfare: stopping, {} connections to close", server.connection_count());
+pub(super) async fn stop_gracefully(server: Server, again: &mut StopSignals, log: Log) {
     tokio::select! {
-        left = server.stop() => if left > 0 {
-            println!("fanfare: {left} connections were cut at the end of the drain timeout");
-        },
+        _ = server.stop() => {}
         () = again.wait() => {
-            println!("fanfare: a second signal, ending at once");
+            warn!(target: target::NODE, "a second signal; ending at once");
+            drop(log);
             // Not by returning: the runtime would wait for the threads that are being stopped.
             std::process::exit(EXIT_INTERRUPTED);
         }

@@ -39,7 +39,8 @@ struct Reader<'a> {
 /// A table of the file that others stand in.
 enum Group {
     Top,
-    Limits,
+    /// Of settings.
+    Plain,
     Namespaces,
     Namespace,
 }
@@ -88,7 +89,7 @@ impl Reader<'_> {
         path: &mut Vec<String>,
     ) {
         let inner = match (group, path.last().map_or("", String::as_str)) {
-            (Group::Top, "limits") => Group::Limits,
+            (Group::Top, "limits" | "log") => Group::Plain,
             (Group::Top, "namespaces") => Group::Namespaces,
             (Group::Namespaces, name) if key::is_namespace(name) => Group::Namespace,
             (Group::Namespaces, name) => {

@@ -15,6 +15,8 @@ use fanfare_protocol::Mode;
 use serde_json::{Value as Json, json};
 use toml::Value;
 
+use crate::logs::{LogFormat, LogLevel};
+
 /// How values of one kind are written.
 pub(super) trait Kind: Sync + 'static {
     /// What the program holds.
@@ -228,6 +230,30 @@ impl<const LEAST_MS: u64> Kind for Span<LEAST_MS> {
     }
 }
 
+/// What is worth a line of the log.
+pub(super) struct Level;
+
+impl Kind for Level {
+    type Stored = LogLevel;
+    const METAVAR: &'static str = "LEVEL";
+
+    fn expected() -> String {
+        LogLevel::EXPECTED.to_owned()
+    }
+
+    fn read(written: &Value) -> Option<LogLevel> {
+        written.as_str()?.parse().ok()
+    }
+
+    fn write(stored: &LogLevel) -> Value {
+        Value::String(stored.to_string())
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": "^[A-Za-z0-9_:=, ]+$" })
+    }
+}
+
 /// Yes or no.
 pub(super) struct Switch;
 
@@ -308,6 +334,11 @@ pub(super) trait Named: Copy + PartialEq + fmt::Debug + 'static {
 
 impl Named for Mode {
     const ALL: &'static [(&'static str, Self)] = &[("all", Self::All), ("latest", Self::Latest)];
+}
+
+impl Named for LogFormat {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("auto", Self::Auto), ("text", Self::Text), ("json", Self::Json)];
 }
 
 impl Named for SlowConsumer {

@@ -60,6 +60,8 @@ struct Assignment {
 pub struct Configuration {
     /// What a broker is started with.
     pub server: ServerConfig,
+    /// Where it can be read again.
+    pub(crate) source: Source,
     origins: BTreeMap<String, Origin>,
 }
 
@@ -88,8 +90,8 @@ impl Source {
         assignments.extend(self.flags.iter().filter_map(|flag| flag.read(&mut mistakes)));
         // A namespace begins with what the default one has in the end.
         assignments.sort_by_key(|assignment| !assignment.key.is_inherited());
-        let mut configuration =
-            Configuration { server: ServerConfig::default(), origins: BTreeMap::new() };
+        let (server, source) = (ServerConfig::default(), self.clone());
+        let mut configuration = Configuration { server, source, origins: BTreeMap::new() };
         for assignment in assignments {
             mistakes.extend(configuration.assign(assignment).err());
         }

@@ -12,7 +12,9 @@ pub fn schema() -> Json {
     let keys = Key::all(&Namespaces::default());
     let namespace = object(&keys, &format!("namespaces.{DEFAULT}"));
     let mut top = object(&keys, "");
-    top["properties"]["limits"] = object(&keys, "limits");
+    for table in ["limits", "log"] {
+        top["properties"][table] = object(&keys, table);
+    }
     top["properties"]["namespaces"] = json!({
         "description": "Options of topics by the first level of their names.",
         "type": "object",

@@ -10,9 +10,10 @@ use serde_json::Value as Json;
 use toml::Value;
 
 use super::kinds::{
-    Address, Budget, Choice, Count, CountOrAuto, Kind, Origins, Size, Span, Switch,
+    Address, Budget, Choice, Count, CountOrAuto, Kind, Level, Origins, Size, Span, Switch,
 };
 use crate::ServerConfig;
+use crate::logs::{LogFormat, LogOptions};
 use crate::server::SHARDS_MAX;
 
 /// One setting of something of type `T`.
@@ -127,6 +128,9 @@ macro_rules! row {
     ($reload:ident $key:literal, limits.$field:ident: $kind:ty) => {
         row!($reload, concat!("limits.", $key), ServerConfig, Limits, [limits], $field, $kind)
     };
+    ($reload:ident $key:literal, log.$field:ident: $kind:ty) => {
+        row!($reload, concat!("log.", $key), ServerConfig, LogOptions, [log], $field, $kind)
+    };
     ($reload:ident $key:literal, namespace.$field:ident: $kind:ty) => {
         row!($reload, $key, NamespaceOptions, NamespaceOptions, [], $field, $kind)
     };
@@ -156,6 +160,8 @@ pub(crate) const SERVER: &[Setting<ServerConfig>] = &[
     row!(Live "allowed_origins", server.allowed_origins: Origins).flag("allow-origin"),
     row!(Live "connections", limits.connections_max: CountOrAuto<CONNECTIONS_MAX>),
     row!(Live "memory", limits.memory: Budget),
+    row!(Restart "format", log.format: Choice<LogFormat>),
+    row!(Live "level", log.level: Level),
     row!(Restart "message_max", limits.message_bytes_max: Size<usize>).flag("message-bytes-max"),
     row!(Live "empty_fragments", limits.empty_fragments_max: Count<0, u32>),
     row!(Live "control_frames_per_second", limits.control_frames_per_second_max: Count<1, u32>),

@@ -8,6 +8,7 @@ use fanfare_protocol::Mode;
 use proptest::prelude::*;
 
 use super::*;
+use crate::logs::LogOptions;
 
 /// A file of this process with this content, gone at the end.
 struct TempFile(PathBuf);
@@ -213,7 +214,8 @@ fn every_limit_and_option_is_a_setting_and_says_why() {
     };
     let server: Vec<&str> = SERVER.iter().map(|setting| setting.field).collect();
     assert_eq!(missing(Limits::FIELD_NAMES, server.clone()), ["namespaces"]);
-    assert_eq!(missing(ServerConfig::FIELD_NAMES, server), ["limits"]);
+    assert_eq!(missing(ServerConfig::FIELD_NAMES, server.clone()), ["log", "limits"]);
+    assert_eq!(missing(LogOptions::FIELD_NAMES, server), [""; 0]);
     let namespace = settings::NAMESPACE.iter().map(|setting| setting.field).collect();
     assert_eq!(missing(NamespaceOptions::FIELD_NAMES, namespace), [""; 0]);
     for key in Key::all(&Namespaces::default()) {
@@ -303,8 +305,8 @@ fn assignments() -> impl Strategy<Value = Vec<(String, String)>> {
 proptest! {
     #[test]
     fn what_a_configuration_comes_to_can_be_loaded_and_comes_to_the_same(all in assignments()) {
-        let mut configuration =
-            Configuration { server: ServerConfig::default(), origins: BTreeMap::new() };
+        let (server, source) = (ServerConfig::default(), Source::default());
+        let mut configuration = Configuration { server, source, origins: BTreeMap::new() };
         for (key, text) in all {
             let flag = Flag { name: "--set".to_owned(), key, text };
             let assignment = flag.read(&mut Vec::new()).unwrap();

@@ -37,6 +37,7 @@ use http::{Method, Request, StatusCode};
 use percent_encoding::percent_decode_str;
 
 use crate::admission::{Admission, Refusal};
+use crate::logs::Journal;
 use crate::shard::LocalShard;
 use counters::Usage;
 pub(crate) use counters::{HttpCounters, Transport};
@@ -63,6 +64,7 @@ pub(crate) struct HttpContext {
     pub(crate) admission: Arc<Admission>,
     pub(crate) counters: Arc<HttpCounters>,
     pub(crate) meter: Meter,
+    pub(crate) journal: Arc<Journal>,
     pub(crate) date: DateClock,
     /// Whether every reply is the last one of its connection.
     pub(crate) is_stopping: Cell<bool>,

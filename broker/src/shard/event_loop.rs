@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_engine::{Key, ReadOutcome, Shard};
@@ -21,6 +22,7 @@ use super::requests::Requests;
 use super::socket::DataSocket;
 use crate::clock;
 use crate::http::HttpContext;
+use crate::logs::Journal;
 
 /// How often time is told to the engine.
 pub(super) const TICK_MS: u64 = 50;
@@ -56,6 +58,7 @@ pub(super) struct EventLoop {
     questions: mpsc::Receiver<Question>,
     next_tick: Instant,
     busy: BusyMeter,
+    journal: Arc<Journal>,
     /// How connections are closed, once the broker stops.
     drain: Option<Drain>,
 }
@@ -70,6 +73,7 @@ impl EventLoop {
     ) -> io::Result<Self> {
         let registry = poll.registry().try_clone()?;
         let shard = context.local.shard.clone();
+        let journal = context.journal.clone();
         let requests = Requests::new(listener, registry, context);
         #[expect(
             deprecated,
@@ -90,6 +94,7 @@ impl EventLoop {
             questions,
             next_tick: Instant::now(),
             busy: BusyMeter::default(),
+            journal,
             drain: None,
         })
     }
@@ -252,6 +257,9 @@ impl EventLoop {
         shard.handle_timeouts(now, TICK_MS);
         if let Some(drain) = &self.drain {
             drain.close_wave(&mut shard);
+        }
+        for closed in shard.take_closed() {
+            self.journal.closed(&closed, now);
         }
         shard.topics().sweep(now);
         shard.topics().tell_presence(now);

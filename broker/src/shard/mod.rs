@@ -12,6 +12,7 @@ mod socket;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::TcpListener;
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -21,10 +22,12 @@ use fanfare_protocol::{Position, TopicName};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use tokio::sync::{mpsc, watch};
+use tracing::trace;
 
 use crate::admission::Admission;
 use crate::clock;
 use crate::http::{AllowedOrigins, DateClock, HttpContext, Meter, Pages, RequestRates, Taken};
+use crate::logs::{Journal, target};
 use event_loop::EventLoop;
 pub(crate) use questions::{Disconnect, Questions, disconnect, report_connections};
 use questions::{QUESTIONS_MAX, Question};
@@ -43,6 +46,7 @@ pub(crate) struct ShardSpec {
     pub(crate) admission: Arc<Admission>,
     /// The counters of all shards, which count in their own.
     pub(crate) meter: Meter,
+    pub(crate) journal: Arc<Journal>,
     /// Turns true when the broker stops.
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -105,6 +109,7 @@ fn run(
             admission: spec.admission,
             counters: spec.meter.http[spec.index].clone(),
             meter: spec.meter,
+            journal: spec.journal,
             date: DateClock::default(),
             is_stopping: Cell::new(false),
         };
@@ -149,6 +154,13 @@ impl LocalShard {
     fn open(&self, stream: TcpStream, mut taken: Taken) -> io::Result<()> {
         let mut shard = self.shard.borrow_mut();
         let now = clock::now();
+        trace!(
+            target: target::CONNECTIONS,
+            descriptor = stream.as_raw_fd(),
+            peer = stream.peer_addr().ok().map(tracing::field::display),
+            kind = ?taken.kind,
+            "connection opened"
+        );
         let key = shard.open_with(DataSocket::new(stream), &taken.kind, &taken.head, now);
         if let Some(socket) = shard.socket_mut(key) {
             let interest = Interest::READABLE | Interest::WRITABLE;

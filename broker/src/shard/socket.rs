@@ -2,8 +2,12 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
+use std::os::fd::AsRawFd;
 
 use fanfare_engine::Socket;
+use tracing::trace;
+
+use crate::logs::target;
 
 /// An established connection, out of tokio's hands.
 #[derive(Debug)]
@@ -20,6 +24,13 @@ impl DataSocket {
 
     pub(crate) fn stream_mut(&mut self) -> &mut mio::net::TcpStream {
         &mut self.stream
+    }
+}
+
+impl Drop for DataSocket {
+    fn drop(&mut self) {
+        let descriptor = self.stream.as_raw_fd();
+        trace!(target: target::CONNECTIONS, descriptor, "connection closed");
     }
 }
 

@@ -6,6 +6,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::SOON;
 
 /// A broker process that is ended with the test.
@@ -67,6 +69,25 @@ impl Broker {
             assert!(Instant::now() < deadline, "never: {part}\n{printed}");
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Waits until the log has an event that `is_it`; the first one.
+    pub(crate) fn wait_for_event(&self, is_it: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let events = self.events();
+            if let Some(event) = events.iter().find(|event| is_it(event)) {
+                return event.clone();
+            }
+            assert!(Instant::now() < deadline, "not among {events:#?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The log so far. What else is printed is passed over.
+    pub(crate) fn events(&self) -> Vec<Value> {
+        let printed = self.printed.lock().unwrap().clone();
+        printed.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     /// Waits until the metrics hold this line.

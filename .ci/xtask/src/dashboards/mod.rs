@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
 pub(crate) use boards::write;
@@ -20,6 +20,7 @@ use prometheus::Prometheus;
 use under_load::UnderLoad;
 
 use crate::command::{cargo, run as run_command};
+use crate::counted::Checks;
 use crate::debian;
 use crate::stage::{Context, Outcome, left_out};
 
@@ -48,13 +49,13 @@ pub(crate) fn test(context: &mut Context) -> anyhow::Result<Outcome> {
         debian::find_or_install(context, &[program], "prometheus").map(drop)
     });
     if let Err(reason) = has_prometheus {
-        checks.finish(context)?;
+        checks.finish("dashboards", context)?;
         return left_out(context, format!("without Prometheus: {reason:#}"));
     }
     rules::check_with_promtool(context, &mut checks);
     let asked = with_prometheus(context, &dashboards, &mut checks);
     checks.one("Prometheus scrapes a broker under load", asked);
-    checks.finish(context)?;
+    checks.finish("dashboards", context)?;
     Ok(Outcome::Passed)
 }
 
@@ -122,34 +123,4 @@ fn files(folder: &Path, ending: &str) -> anyhow::Result<Vec<PathBuf>> {
     paths.retain(|path| path.extension().is_some_and(|extension| extension == ending));
     paths.sort();
     Ok(paths)
-}
-
-/// What was checked so far.
-#[derive(Debug, Default)]
-struct Checks {
-    passed: u64,
-    failed: u64,
-}
-
-impl Checks {
-    /// Counts one check; tells why it failed.
-    fn one(&mut self, what: &str, result: anyhow::Result<()>) {
-        match result {
-            Ok(()) => self.passed += 1,
-            Err(error) => {
-                self.failed += 1;
-                println!("FAILED {what}: {error:#}");
-            }
-        }
-    }
-
-    fn finish(self, context: &mut Context) -> anyhow::Result<()> {
-        println!("dashboards: {} checks passed, {} failed", self.passed, self.failed);
-        context.counts.passed += self.passed;
-        context.counts.failed += self.failed;
-        if self.failed > 0 {
-            bail!("{} checks failed", self.failed);
-        }
-        Ok(())
-    }
 }

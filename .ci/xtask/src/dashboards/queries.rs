@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
-use super::Checks;
 use super::lint::Panel;
 use super::prometheus::Prometheus;
+use crate::counted::Checks;
 
 /// What Grafana would fill in for a scrape interval of five seconds: four of them.
 const RATE_INTERVAL: &str = "20s";

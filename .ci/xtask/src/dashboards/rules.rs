@@ -7,10 +7,10 @@ use std::fs;
 use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
-use super::Checks;
 use super::lint::names;
 use super::prometheus::{CONFIG, Prometheus};
 use crate::command::{output, program};
+use crate::counted::Checks;
 use crate::stage::Context;
 
 const RUNBOOK: &str = "broker/docs/OPERATIONS.md";

@@ -61,6 +61,7 @@ impl<S: Socket> Shard<S> {
 
     /// Closes a connection for a reason of the broker's.
     pub(super) fn close(&mut self, key: Key, code: CloseCode, reason: &str, now: Now) {
+        self.note_closed(key, code, reason);
         let last = self.last_word(key, code, reason, STREAM_RETRY_MS);
         self.begin_close(key, Some(code), last, now);
     }

@@ -10,6 +10,7 @@ mod audit;
 mod behind;
 mod catch_up;
 mod census;
+mod closed;
 mod connection;
 mod connections;
 mod deadlines;
@@ -39,6 +40,7 @@ use bytes::Bytes;
 use fanfare_protocol::{CloseCode, Codec, Event, Payload, PayloadKind, Ping, StreamEvent};
 
 use census::Census;
+pub use closed::Closed;
 use connection::{Connection, Phase};
 pub use connection::{ConnectionKind, EventSource, StreamOptions};
 use connections::Connections;
@@ -115,6 +117,7 @@ pub struct Shard<S> {
     writer: write::Writer,
     marks: Marks,
     census: Census,
+    closed: Vec<Closed>,
     tiers: TierQueue,
     waiters: Waiters,
     next_serial: u32,
@@ -151,6 +154,7 @@ impl<S: Socket> Shard<S> {
             writer: write::Writer::default(),
             marks: Marks::new(&limits),
             census: Census::default(),
+            closed: Vec::new(),
             tiers: TierQueue::default(),
             waiters: Waiters::default(),
             next_serial: 0,

@@ -2,6 +2,7 @@
 
 mod bursts;
 mod census;
+mod closed;
 mod disconnect;
 mod events;
 mod latest;

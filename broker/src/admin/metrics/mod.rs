@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::admission::Admission;
 use crate::http::Meter;
+use crate::logs::LogControl;
 use values::Scrape;
 
 /// Everything that metrics are read from.
@@ -24,6 +25,7 @@ pub(super) struct Metrics {
     pub(super) topics: Arc<TopicTable>,
     pub(super) meter: Meter,
     pub(super) admission: Arc<Admission>,
+    pub(super) logs: LogControl,
     /// True while the broker stops.
     pub(super) stopping: watch::Receiver<bool>,
     pub(super) started: SystemTime,

@@ -81,6 +81,11 @@ impl<'a> Scrape<'a> {
         &self.metrics.admission
     }
 
+    /// Lines of the log that could not be written.
+    pub(super) fn log_lines_dropped(&self) -> u64 {
+        self.metrics.logs.lines_dropped()
+    }
+
     /// Connections that speak HTTP now.
     pub(super) fn http_connections(&self) -> u64 {
         self.metrics.meter.http_connections()

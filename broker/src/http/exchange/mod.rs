@@ -345,6 +345,9 @@ impl Exchange {
         sizes.head_out += head;
         sizes.body_out = out.len() - before - head;
         context.counters.count(usage, reply.status(), sizes);
+        if reply.status().is_client_error() || reply.status().is_server_error() {
+            context.journal.refused(&reply, self.peer, now);
+        }
         self.has_served = true;
         self.enter(Phase::Head, now);
         (!framing.keeps_alive).then(|| self.end(false, now))

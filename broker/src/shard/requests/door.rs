@@ -4,7 +4,7 @@
 //! Owns the listener. While nobody can be let in it is not in the poll, so whoever comes then does
 //! not wake the shard: a look with each tick is all that a crowd at the door costs.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 
 use fanfare_engine::Now;
@@ -12,7 +12,6 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 
 use super::Requests;
-use crate::admission::AcceptError;
 
 /// The token of the listener in each shard's poll.
 const LISTENER: Token = Token(usize::MAX - 1);
@@ -45,7 +44,7 @@ pub(super) struct Door {
 enum Arrival {
     One(TcpStream, IpAddr),
     Nobody,
-    Failed(AcceptError),
+    Failed(io::Error),
 }
 
 impl Door {
@@ -78,7 +77,7 @@ impl Door {
                 // Each takes one from the queue, so this ends.
                 Err(e) if e.kind() == ErrorKind::ConnectionAborted => {}
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => return Arrival::Failed(e.into()),
+                Err(e) => return Arrival::Failed(e),
             }
         }
     }
@@ -122,7 +121,7 @@ impl Requests {
                 }
                 Arrival::Failed(error) => {
                     self.return_places();
-                    self.context.admission.count_error(error);
+                    self.note_failure(&error, now);
                     self.door.watch(false, &self.registry);
                     return false;
                 }
@@ -150,12 +149,17 @@ impl Requests {
                 }
                 Arrival::Nobody => break,
                 Arrival::Failed(error) => {
-                    self.context.admission.count_error(error);
+                    self.note_failure(&error, now);
                     break;
                 }
             }
         }
         false
+    }
+
+    fn note_failure(&self, error: &io::Error, now: Now) {
+        self.context.admission.count_error(error.into());
+        self.context.journal.accept_failed(error, now);
     }
 
     /// Gives back the places of connections that are gone.

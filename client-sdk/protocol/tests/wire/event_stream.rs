@@ -73,10 +73,17 @@ fn gap() -> Gap {
     Gap { topic, epoch, from: 123_459, to: 123_470 }
 }
 
+const TOPIC: &str = "ticks.AAPL";
+
 /// Calls `take` with every event that stands in the vectors.
 fn each_event(mut take: impl FnMut(&str, &str, StreamEvent<'_>)) {
-    let (id, next) = (position(123_456), position(123_457));
-    let topic = "ticks.AAPL";
+    each_begin(&mut take);
+    each_message(&mut take);
+    each_notice(&mut take);
+}
+
+fn each_begin(take: &mut impl FnMut(&str, &str, StreamEvent<'_>)) {
+    let (id, topic) = (position(123_456), TOPIC);
     let recovered = Subscribed { recovered: true, mode: Mode::Latest, ..subscribed() };
     let ping_interval_ms = 25_000;
     let with_newest = Subscribed { snapshot: true, ..subscribed() };
@@ -115,6 +122,10 @@ fn each_event(mut take: impl FnMut(&str, &str, StreamEvent<'_>)) {
             ping_interval_ms,
         },
     );
+}
+
+fn each_message(take: &mut impl FnMut(&str, &str, StreamEvent<'_>)) {
+    let next = position(123_457);
     for (name, description, payload) in [
         ("message", "A JSON payload.", Payload::json(r#"{"p":187.23}"#).expect("JSON")),
         ("message_lines", "JSON in two lines.", Payload::json("{\"p\":\n1}").expect("JSON")),
@@ -124,10 +135,13 @@ fn each_event(mut take: impl FnMut(&str, &str, StreamEvent<'_>)) {
         ("message_binary", "Bytes.", Payload::binary(vec![0, 1, 254, 255])),
     ] {
         take(name, description, StreamEvent::Message { id: &next, payload: &payload });
-        let head = MessageHead { topic, offset: 123_457, prev: None };
+        let head = MessageHead { topic: TOPIC, offset: 123_457, prev: None };
         let of_several = format!("{name}_of_several");
         take(&of_several, description, StreamEvent::Push { head, payload: &payload });
     }
+}
+
+fn each_notice(take: &mut impl FnMut(&str, &str, StreamEvent<'_>)) {
     take(
         "gap",
         "Messages are lost to the stream of one topic.",
@@ -147,7 +161,7 @@ fn each_event(mut take: impl FnMut(&str, &str, StreamEvent<'_>)) {
     take(
         "place",
         "How far a stream of a topic, a pattern and a topic has come.",
-        StreamEvent::Place(&[Some(next.clone()), None, Some(position(7))]),
+        StreamEvent::Place(&[Some(position(123_457)), None, Some(position(7))]),
     );
     take("heartbeat", "The broker is alive.", StreamEvent::Heartbeat);
     let reason = "the broker restarts; come back";

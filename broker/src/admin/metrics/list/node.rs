@@ -32,6 +32,13 @@ pub(super) const HEALTH: &[Metric] = &[
         Shards(|s, shard| s.tick_age_seconds(shard)),
     )
     .labels(SHARD),
+    counter(
+        "fanfare_log_lines_dropped_total",
+        "lines",
+        "Lines of the log that could not be written, because nobody reads standard error or too \
+         slowly.",
+        Node(|s| Some(s.log_lines_dropped() as f64)),
+    ),
 ];
 
 pub(super) const SHARDS: &[Metric] = &[
