@@ -53,6 +53,8 @@ measure resume resume "${server[@]}" --server-args "--config bench-results/patie
 measure storm storm "${server[@]}" --server-args "--config bench-results/recovery.toml" --rounds 5
 # A broker with 15,000 connections and 10,000 deliveries a second that is told to end.
 measure drain drain "${server[@]}" --rounds 3
+# 200 that want in while a broker of 1,000 subscribers has no descriptor left for them.
+measure exhaust exhaust "${server[@]}" --topics 20 --rounds 5
 # One topic by every transport, and the articles' use cases: 200 clients of each and short
 # measurements, eight minutes; then 1,000 clients and ten seconds each, seven minutes.
 measure compare compare "${server[@]}" --quick --rounds 3

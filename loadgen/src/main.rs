@@ -10,6 +10,7 @@ mod connect;
 mod counts;
 mod drain;
 mod environment;
+mod exhaust;
 mod fanout;
 mod feed;
 mod floor;

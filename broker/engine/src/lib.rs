@@ -7,6 +7,7 @@
 mod counters;
 mod event_frame;
 mod fault;
+mod greatest;
 mod histogram;
 mod limits;
 mod mailbox;
@@ -28,16 +29,17 @@ pub use counters::{
     FormCounters, NAMESPACES_COUNTED, NamespaceCounters, PartCounters, ShardCounters, SharedCounter,
 };
 pub use histogram::{Histogram, HistogramSnapshot};
-pub use limits::{Limits, LimitsError};
+pub use limits::{Limits, LimitsError, MemoryBudget};
 pub use mailbox::Mailbox;
 pub use namespace::{NamespaceOptions, Namespaces, SlowConsumer};
 pub use outbox::Outbox;
 pub use shard::{
-    ConnectionKind, ConnectionReport, ConnectionState, EventSource, Key, NodeName, ReadOutcome,
-    Shard, Socket, StreamOptions, WaitError, WaiterKey,
+    ConnectionKind, ConnectionOrder, ConnectionQuery, ConnectionReport, ConnectionState,
+    ConnectionTarget, EventSource, Key, NodeName, ReadOutcome, Shard, Socket, StreamOptions,
+    WaitError, WaiterKey,
 };
 pub use time::Now;
 pub use topics::{
     Epoch, HistoryPage, MemberId, Message, PresenceSnapshot, PublishError, Published, Topic,
-    TopicTable, WireForm,
+    TopicOrder, TopicReport, TopicTable, WireForm,
 };
