@@ -36,7 +36,7 @@ measure many-topics fanout "${server[@]}" "${kept[@]}" --shards 1 --floor --roun
   --connections 18000 --topics 1260 --topics-per-connection 7 --rate 1260 --size 512 --duration 10s
 # Metrics of 10,000 connections, scraped each second and not at all, in turns.
 measure scraping fanout "${server[@]}" "${kept[@]}" --rounds 3 --connections 10000 --topics 1000 \
-  --rate 2000 --duration 10s --scrape-metrics 1s
+  --rate 2000 --duration 40s --scrape-metrics 1s
 measure idle idle "${server[@]}" "${kept[@]}" --rounds 5 --connections 10000 --duration 5s
 
 # 10,000 subscribers, 1 % of them not reading, 20,000 deliveries a second for 60 s.

@@ -11,7 +11,7 @@ use crate::plan::{Peer, Plan, Shape, Target, Transport};
 use crate::progress::Progress;
 use crate::report::{Document, Faults, Measurement};
 use crate::rounds;
-use crate::scraping::{self, Scraping};
+use crate::scraping::{self, Scraped, Scraping};
 use crate::session::{Means, Pace, Session};
 use crate::table::{self, Table};
 use crate::under_test::UnderTest;
@@ -126,17 +126,19 @@ fn measure(
     progress.phase(format!("{label}: warm-up"));
     session.publish(feeds(args, args.warmup), pace(args, args.warmup), progress)?;
     progress.phase(format!("{label}: measuring"));
-    let pace = pace(args, args.duration);
-    let feeds = || feeds(args, args.duration);
+    let load = |duration| (feeds(args, duration), pace(args, duration));
     let (measured, scraping) = match args.scrape_metrics {
-        None => (session.measure(feeds(), pace, progress)?, None),
+        None => {
+            let (feeds, pace) = load(args.duration);
+            (session.measure(feeds, pace, progress)?, None)
+        }
         Some(interval) => {
             let admin = under_test.admin().context(
                 "metrics are on the admin port; use --server, or --admin-url with --server-pid",
             )?;
-            let load = (feeds, pace);
-            let measured = scraping::measure(&mut session, (admin, interval), load, progress)?;
-            (measured.0, Some(measured.1))
+            let scraped = Scraped { admin, interval, duration: args.duration };
+            let (measured, scraping) = scraping::measure(&mut session, scraped, load, progress)?;
+            (measured, Some(scraping))
         }
     };
     let rss_bytes = under_test.process.map(|process| process.rss_bytes()).transpose()?;

@@ -16,19 +16,23 @@ use crate::counts;
 use crate::feed::Feed;
 use crate::latency::{Latencies, Percentiles};
 use crate::progress::Progress;
-use crate::report::Span;
+use crate::report::{Span, median};
 use crate::session::{Measured, Pace, Session};
 
-/// Whether somebody scrapes, window after window. Forth and back, so that a drift of the machine
-/// weighs on both alike.
-const WINDOWS: [bool; 4] = [false, true, true, false];
+/// Whether somebody scrapes, window after window, again and again. Forth and back, so that a drift
+/// of the machine weighs on both alike.
+const TURN: [bool; 4] = [false, true, true, false];
+
+/// Scrapes in a window: few, so that there are many windows, and what disturbs one of them does not
+/// move their median.
+const SCRAPES_PER_WINDOW: u32 = 2;
 
 /// What scraping costs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Scraping {
     /// From one scrape to the next.
     pub interval_seconds: f64,
-    /// CPU time of the server for each delivery while nobody scrapes.
+    /// CPU time of the server for each delivery while nobody scrapes: the median of the windows.
     pub unscraped_cpu_us_per_delivery: f64,
     /// The same while somebody does.
     pub scraped_cpu_us_per_delivery: f64,
@@ -42,49 +46,49 @@ pub(crate) struct Scraping {
     pub page_bytes: u64,
 }
 
-/// CPU time and deliveries of some windows.
-#[derive(Clone, Copy, Debug, Default)]
-struct Cost {
-    cpu_ns: u64,
-    deliveries: u64,
+/// What is to be measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scraped {
+    /// The admin port.
+    pub admin: SocketAddr,
+    /// From one scrape to the next.
+    pub interval: Duration,
+    /// How long to measure in all, at least.
+    pub duration: Duration,
 }
 
-impl Cost {
-    fn us_per_delivery(self) -> f64 {
-        self.cpu_ns as f64 / 1_000.0 / self.deliveries.max(1) as f64
-    }
-}
-
-/// Measures the load of `feeds` in windows with and without scrapes of `admin`, and tells what that
-/// makes. What is measured of the load is told of all windows together.
+/// Measures a load in windows with and without scrapes, and tells what that makes. `load` is what
+/// is published in a window of so long. What is measured of it is told of all windows together.
 ///
 /// # Errors
 /// If the load cannot be run or the metrics cannot be read, or no process is measured.
 pub(crate) fn measure<F: Feed>(
     session: &mut Session,
-    (admin, interval): (SocketAddr, Duration),
-    (feeds, pace): (impl Fn() -> Vec<F>, Pace),
+    scraped: Scraped,
+    load: impl Fn(Duration) -> (Vec<F>, Pace),
     progress: &mut Progress,
 ) -> Result<(Measured, Scraping)> {
+    let Scraped { admin, interval, duration } = scraped;
+    let window = interval * SCRAPES_PER_WINDOW;
+    let turns = (duration.as_secs_f64() / (4.0 * window.as_secs_f64())).ceil().max(1.0) as usize;
     let (mut whole, mut scrapes): (Option<Measured>, _) = (None, Scrapes::default());
-    let (mut unscraped, mut scraped) = (Cost::default(), Cost::default());
-    for is_scraped in WINDOWS {
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+    for is_scraped in std::iter::repeat_n(TURN, turns).flatten() {
         let scraper = is_scraped.then(|| Scraper::start(admin, interval));
-        let measured = session.measure(feeds(), pace, progress)?;
+        let (feeds, pace) = load(window);
+        let measured = session.measure(feeds, pace, progress)?;
         if let Some(scraper) = scraper {
             scrapes.add(&scraper.stop()?);
         }
-        let cpu = Span::between(measured.before, measured.after).server_cpu;
-        let cpu_ns = cpu.context("scrapes are measured by the CPU time of a known process")?.run_ns;
-        let cost = if is_scraped { &mut scraped } else { &mut unscraped };
-        cost.cpu_ns += cpu_ns;
-        cost.deliveries += measured.deliveries;
+        let cpu = Span::between(measured.before, measured.after).server_us_per(measured.deliveries);
+        let cpu_us = cpu.context("scrapes are measured by the CPU time of a known process")?;
+        if is_scraped { &mut with } else { &mut without }.push(cpu_us);
         whole = Some(match whole {
             Some(before) => before.and_then(measured),
             None => measured,
         });
     }
-    let (without, with) = (unscraped.us_per_delivery(), scraped.us_per_delivery());
+    let (without, with) = (median(&without)?, median(&with)?);
     let scraping = Scraping {
         interval_seconds: interval.as_secs_f64(),
         unscraped_cpu_us_per_delivery: without,
@@ -190,10 +194,5 @@ mod tests {
             std::thread::yield_now();
         }
         assert!(scraper.stop().unwrap_err().to_string().contains("cannot be read"));
-    }
-
-    #[test]
-    fn a_cost_is_that_of_all_its_deliveries() {
-        assert_eq!(Cost { cpu_ns: 8_000, deliveries: 4 }.us_per_delivery(), 2.0);
     }
 }

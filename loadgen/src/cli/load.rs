@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::shared::{AudienceArgs, GeneratorArgs, PayloadArgs, ServerArgs};
-use super::values::{duration, speed};
+use super::values::{duration, interval, speed};
 use crate::plan::Transport;
 
 /// Arguments of `fanout`.
@@ -49,9 +49,9 @@ pub(crate) struct FanoutArgs {
     /// Measure the kernel's floor first in each round, with the same load
     #[arg(long)]
     pub floor: bool,
-    /// Measure four times as long: without and with somebody who scrapes the broker's metrics so
-    /// often, in turns
-    #[arg(long, value_name = "INTERVAL", value_parser = duration, conflicts_with = "floor")]
+    /// Measure without and with somebody who scrapes the broker's metrics so often, in turns of
+    /// eight intervals, at least one
+    #[arg(long, value_name = "INTERVAL", value_parser = interval, conflicts_with = "floor")]
     pub scrape_metrics: Option<Duration>,
     #[command(flatten)]
     pub server: ServerArgs,
@@ -137,7 +137,7 @@ Examples:
 
   # What scraping its metrics each second costs a broker with 10,000 connections
   loadgen fanout --server target/release/fanfare --connections 10000 --topics 1000 --rate 2000 \\
-    --duration 10s --scrape-metrics 1s --rounds 3";
+    --duration 40s --scrape-metrics 1s --rounds 3";
 
 pub(super) const IDLE_EXAMPLES: &str = "\
 Examples:

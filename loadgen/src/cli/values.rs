@@ -7,6 +7,16 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error}; write 10s, 500ms or 2m"))
 }
 
+/// As [`duration`], and more than nothing.
+pub(super) fn interval(text: &str) -> Result<Duration, String> {
+    let interval = duration(text)?;
+    if interval.is_zero() {
+        Err("write more than nothing, such as 1s".to_owned())
+    } else {
+        Ok(interval)
+    }
+}
+
 /// `128`, `4KiB`.
 pub(super) fn size(text: &str) -> Result<usize, String> {
     let size: bytesize::ByteSize = text.parse()?;
@@ -74,6 +84,8 @@ mod tests {
         assert_eq!(size("128"), Ok(128));
         assert_eq!(size("4KiB"), Ok(4_096));
         assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(interval("1s"), Ok(Duration::from_secs(1)));
+        assert!(interval("0s").is_err());
         assert_eq!(speed("20x"), Ok(20.0));
         assert_eq!(speed("0.5"), Ok(0.5));
         assert_eq!(rate("0.5"), Ok(0.5));
