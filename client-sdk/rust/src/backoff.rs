@@ -8,8 +8,8 @@ use hyper::header::{HeaderMap, RETRY_AFTER};
 /// The longest time that a broker may ask for with `Retry-After`.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
-/// How long a broker that is too busy asks to be left alone, if it does. A date in place of seconds,
-/// which no broker sends, is passed over (RFC 9110 section 10.2.3).
+/// How long a broker that is too busy asks to be left alone, if it does. A date in place of seconds
+/// (RFC 9110 section 10.2.3), which no broker sends, is passed over.
 pub(crate) fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
     if !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
         return None;
