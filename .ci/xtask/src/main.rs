@@ -7,6 +7,7 @@ mod dashboards;
 mod debian;
 mod dependencies;
 mod fuzz;
+mod network;
 mod page;
 mod stage;
 mod suite;
@@ -29,9 +30,9 @@ Project tasks of Fanfare.
   cargo xtask screenshot            renew the picture of the live page in broker/docs
 
 Stages of `test`, in their order: format, clippy, dependencies, fuzz, autobahn, doc-tests, models,
-page, dashboards, tests. The stage `page` needs Node.js and Chromium, `dashboards` Prometheus; each
-installs what it may. With CI=true in the environment the Autobahn suite, the page in Chromium and
-the dashboards must run.
+page, dashboards, network, tests. The stage `page` needs Node.js and Chromium, `dashboards`
+Prometheus, `network` user namespaces and nftables; each installs what it may. With CI=true in the
+environment the Autobahn suite and these three must run.
 The last line of `test` is `tests: N passed, M failed`; a failed stage other than tests counts as
 one failure.";
 

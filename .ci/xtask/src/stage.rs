@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 use crate::suite::{self, Counts};
-use crate::{autobahn, checks, dashboards, dependencies, fuzz, page};
+use crate::{autobahn, checks, dashboards, dependencies, fuzz, network, page};
 
 /// How long each fuzz target runs within `test`.
 const FUZZ_SECONDS: u32 = 10;
@@ -23,6 +23,7 @@ pub(crate) enum Stage {
     Models,
     Page,
     Dashboards,
+    Network,
     Tests,
 }
 
@@ -59,7 +60,7 @@ impl Context {
 
 impl Stage {
     /// Every stage, the quick ones first and the tests last.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Format,
         Self::Clippy,
         Self::Dependencies,
@@ -69,6 +70,7 @@ impl Stage {
         Self::Models,
         Self::Page,
         Self::Dashboards,
+        Self::Network,
         Self::Tests,
     ];
 
@@ -91,6 +93,7 @@ impl Stage {
             Self::Models => "models",
             Self::Page => "page",
             Self::Dashboards => "dashboards",
+            Self::Network => "network",
             Self::Tests => "tests",
         }
     }
@@ -106,6 +109,7 @@ impl Stage {
             Self::Models => suite::run_models(context, 1)?,
             Self::Page => return page::test(context),
             Self::Dashboards => return dashboards::test(context),
+            Self::Network => return network::test(context),
             Self::Tests => suite::run(context, &["--lib", "--bins", "--tests"])?,
         }
         Ok(Outcome::Passed)

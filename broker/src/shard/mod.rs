@@ -26,8 +26,8 @@ use crate::admission::Admission;
 use crate::clock;
 use crate::http::{AllowedOrigins, DateClock, HttpContext, Meter, Pages, RequestRates, Taken};
 use event_loop::EventLoop;
+pub(crate) use questions::{Disconnect, Questions, disconnect, report_connections};
 use questions::{QUESTIONS_MAX, Question};
-pub(crate) use questions::{Questions, worst_connections};
 pub(crate) use requests::REFUSALS_MAX;
 use socket::DataSocket;
 

@@ -2,6 +2,7 @@
 
 mod bursts;
 mod census;
+mod disconnect;
 mod events;
 mod latest;
 mod namespaces;
@@ -9,6 +10,8 @@ mod overlaps;
 mod patterns;
 mod rates;
 mod recovery;
+mod report;
+mod snapshots;
 mod waiting;
 mod world;
 

@@ -4,6 +4,7 @@
 
 #[cfg(any(test, feature = "simulator"))]
 mod audit;
+mod choices;
 mod epoch;
 mod frame_parts;
 mod history;
@@ -12,6 +13,7 @@ mod keys;
 mod message;
 mod patterns;
 mod presence;
+mod report;
 mod ring;
 mod table;
 mod topic;
@@ -21,9 +23,11 @@ pub use epoch::Epoch;
 pub use history::HistoryPage;
 pub use message::{Message, WireForm};
 pub use presence::{MemberId, PresenceSnapshot};
+pub use report::{TopicOrder, TopicReport};
 pub use table::{PublishError, Published, TopicTable};
 pub use topic::Topic;
 
+pub(crate) use choices::{Offer, Turn};
 pub(crate) use frame_parts::FrameParts;
 #[cfg(all(test, feature = "shuttle"))]
 pub(crate) use interest::Joined;
