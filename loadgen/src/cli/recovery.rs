@@ -218,7 +218,7 @@ Examples:
 
 Each round measures without the crowd and then with it, with a fresh broker each if --server starts
 it. The crowd keeps every connection that it gets, does not read from it, and after a refusal, or
-two seconds without an answer, pauses and tries again. Measuring begins once the broker takes
+ten seconds without an answer, pauses and tries again. Measuring begins once the broker takes
 nobody any more. At its end all that the crowd has is released, while it still wants in: how long
 it takes until one of it has a WebSocket again is told. A --duration beyond 25 s would have the
 broker close those that do not answer its pings.";

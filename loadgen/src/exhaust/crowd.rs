@@ -14,9 +14,12 @@ use anyhow::{Result, bail};
 
 use crate::handshake::{HandshakeError, UpgradeRequest};
 
-/// How long an opener waits for the answer to its handshake: a browser waits longer, but those who
-/// wait take nothing from the broker, and this is to be a crowd that asks.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long an opener waits for its connection, and for the answer to its handshake. As long as the
+/// project's clients; browsers wait longer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often one that waits looks whether it is over.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The crowd has filled the broker once nobody got in for so long and somebody was turned away.
 const FULL_AFTER: Duration = Duration::from_secs(1);
@@ -44,7 +47,7 @@ pub(super) struct Attempts {
     pub opened: u64,
     /// Handshakes that were answered with an error.
     pub refused: u64,
-    /// Handshakes that were not answered within two seconds.
+    /// Handshakes that were not answered within ten seconds.
     pub unanswered: u64,
     /// Connections that could not be made, or were cut.
     pub failed: u64,
@@ -208,17 +211,20 @@ impl Shared {
         let request = UpgradeRequest::new(&self.address.to_string(), &self.path, None);
         let connected = TcpStream::connect_timeout(&self.address, PATIENCE);
         let Ok(mut stream) = connected else { return Outcome::Failed };
-        let is_sent = stream.set_read_timeout(Some(PATIENCE)).is_ok()
+        let is_sent = stream.set_read_timeout(Some(LOOK_INTERVAL)).is_ok()
             && stream.write_all(request.bytes()).is_ok();
         if !is_sent {
             return Outcome::Failed;
         }
-        let (mut answer, mut filled) = ([0; 4_096], 0);
+        let (mut answer, mut filled, sent) = ([0; 4_096], 0, Instant::now());
         loop {
+            if sent.elapsed() > PATIENCE || self.is_over.load(Ordering::Relaxed) {
+                return Outcome::Unanswered;
+            }
             match stream.read(&mut answer[filled..]) {
                 Ok(0) => return Outcome::Failed,
                 Ok(read) => filled += read,
-                Err(error) if is_timeout(&error) => return Outcome::Unanswered,
+                Err(error) if is_timeout(&error) => continue,
                 Err(_) => return Outcome::Failed,
             }
             match request.read_answer(&answer[..filled]) {
