@@ -1,67 +1,78 @@
 //! How many files the process may have open, and so how many connections.
 
-use std::fmt;
-
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::shard::REFUSALS_MAX;
+
 /// Kept free for the admin port, the configuration and whatever else opens a file for a moment.
-const RESERVED: u64 = 32;
+const RESERVED: usize = 32;
 
 /// Below this a note says how to have more.
-const FEW: u64 = 10_000;
-
-/// The limit of open files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Descriptors {
-    /// Most that may be open; `None` if there is no limit.
-    limit: Option<u64>,
-    /// What it was before it was raised.
-    raised_from: Option<u64>,
-}
+const FEW: usize = 10_000;
 
 /// Raises the soft limit to the hard one: the soft one is low for the sake of old programs that
-/// use `select(2)`. Where the system refuses, the limit stays as it is.
-pub(crate) fn raise() -> Descriptors {
+/// use `select(2)`. Where the system refuses, the limit stays as it is. What it was before, if it
+/// was raised.
+pub(crate) fn raise() -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current == maximum {
-        return Descriptors { limit: current, raised_from: None };
+        return None;
     }
-    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        Ok(()) => Descriptors { limit: maximum, raised_from: current },
-        Err(_) => Descriptors { limit: current, raised_from: None },
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).ok().and(current)
+}
+
+/// Files that are open now. Where the system does not tell, they are taken to be few.
+pub(crate) fn open() -> usize {
+    std::fs::read_dir("/proc/self/fd").map_or(0, |files| files.count())
+}
+
+/// For how many connections there are descriptors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Room(Option<usize>);
+
+impl Room {
+    /// What the limit as it is now leaves to connections, beside so many other files and what the
+    /// shards need to tell those who find no place.
+    pub(crate) fn beside(others: usize, shards: usize) -> Self {
+        let limit = getrlimit(Resource::Nofile).current;
+        let limit = limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        Self(limit.map(|limit| limit.saturating_sub(others + RESERVED + shards * REFUSALS_MAX)))
+    }
+
+    /// Connections for which there is room.
+    pub(crate) fn connections(self) -> usize {
+        self.0.unwrap_or(usize::MAX)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(connections: usize) -> Self {
+        Self(Some(connections))
     }
 }
 
-impl Descriptors {
-    /// Connections for which there is room beside what is open now.
-    pub(crate) fn room(self) -> Room {
-        // Where the system does not tell, what is open is little.
-        let open = std::fs::read_dir("/proc/self/fd").map_or(0, |files| files.count() as u64);
-        Room { descriptors: self, open }
-    }
+/// What an operator is told of the most connections that there may be, and of what the limit of
+/// open files was before it was raised.
+pub(crate) fn describe(connections_max: usize, raised_from: Option<u64>) -> String {
+    let limit = getrlimit(Resource::Nofile).current;
+    describe_under(limit, connections_max, raised_from)
 }
 
-/// For how many connections there is room.
-pub(crate) struct Room {
-    descriptors: Descriptors,
-    open: u64,
-}
-
-impl fmt::Display for Room {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(limit) = self.descriptors.limit else {
-            return f.write_str("no limit of open files, so none of connections but memory");
+fn describe_under(limit: Option<u64>, connections_max: usize, raised_from: Option<u64>) -> String {
+    let Some(limit) = limit else {
+        return match connections_max {
+            usize::MAX => "no limit of open files, so none of connections but memory".to_owned(),
+            most => format!("room for {most} connections; there is no limit of open files"),
         };
-        let room = limit.saturating_sub(self.open + RESERVED);
-        write!(f, "room for {room} connections, because {limit} files may be open")?;
-        if let Some(before) = self.descriptors.raised_from {
-            write!(f, " (raised from {before})")?;
-        }
-        if room < FEW {
-            f.write_str("; for more raise the hard limit: `ulimit -Hn`, LimitNOFILE= in systemd")?;
-        }
-        Ok(())
+    };
+    let mut text = format!("room for {connections_max} connections; {limit} files may be open");
+    if let Some(before) = raised_from {
+        text += &format!(" (raised from {before})");
     }
+    if connections_max < FEW {
+        text += ". For more raise the hard limit (`ulimit -Hn`, LimitNOFILE= in systemd), or \
+                 limits.connections if it is set";
+    }
+    text
 }
 
 #[cfg(test)]
@@ -70,23 +81,29 @@ mod tests {
 
     #[test]
     fn few_connections_come_with_a_note_and_many_do_not() {
-        let room = |limit, raised_from| {
-            Room { descriptors: Descriptors { limit, raised_from }, open: 20 }.to_string()
-        };
         assert_eq!(
-            room(Some(1_048_576), Some(1_024)),
-            "room for 1048524 connections, because 1048576 files may be open (raised from 1024)"
+            describe_under(Some(1_048_576), 1_048_524, Some(1_024)),
+            "room for 1048524 connections; 1048576 files may be open (raised from 1024)"
         );
-        let few = room(Some(40), None);
+        let few = describe_under(Some(40), 0, None);
         assert!(few.starts_with("room for 0 connections") && few.contains("LimitNOFILE="), "{few}");
-        assert!(room(None, None).starts_with("no limit"));
+        assert!(describe_under(None, usize::MAX, None).starts_with("no limit"));
+        assert!(describe_under(None, 5, None).starts_with("room for 5 connections;"));
     }
 
     #[test]
     fn the_soft_limit_is_raised_to_the_hard_one() {
-        let raised = raise();
+        raise();
         let now = getrlimit(Resource::Nofile);
-        assert_eq!((now.current, raised.limit), (now.maximum, now.maximum));
-        assert_eq!(raise().raised_from, None);
+        assert_eq!(now.current, now.maximum);
+        assert_eq!(raise(), None);
+    }
+
+    #[test]
+    fn connections_have_what_others_leave() {
+        let limit = getrlimit(Resource::Nofile).current.map(|limit| limit as usize);
+        let left = Room::beside(20, 2).connections();
+        assert_eq!(left, limit.map_or(usize::MAX, |limit| limit - 20 - RESERVED - 32));
+        assert_eq!(Room::beside(usize::MAX / 2, 2).connections(), limit.map_or(usize::MAX, |_| 0));
     }
 }

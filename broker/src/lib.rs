@@ -5,17 +5,21 @@
 //! does between bytes read and bytes written is in `fanfare-engine`.
 
 mod admin;
+mod admission;
 pub mod cli;
 mod clock;
 pub mod config;
 pub mod demo;
 mod descriptors;
 mod http;
+mod memory;
 mod net;
 mod reload;
 mod server;
 mod shard;
 
-pub use fanfare_engine::{Limits, LimitsError, NamespaceOptions, Namespaces, SlowConsumer};
+pub use fanfare_engine::{
+    Limits, LimitsError, MemoryBudget, NamespaceOptions, Namespaces, SlowConsumer,
+};
 pub use reload::{Change, ReloadError, Reloaded};
 pub use server::{Publisher, Server, ServerConfig, StartError};

@@ -8,12 +8,15 @@ use std::thread;
 use std::time::Duration;
 
 use documented::DocumentedFields;
-use fanfare_engine::{Limits, LimitsError, Mailbox, PublishError, ShardCounters, TopicTable};
+use fanfare_engine::{
+    Limits, LimitsError, Mailbox, MemoryBudget, PublishError, ShardCounters, TopicTable,
+};
 use fanfare_protocol::{Payload, TopicName};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use crate::admin::{self, AdminThread, NodeView};
+use crate::admission::{Admission, AdmissionWatch};
 use crate::config::{Mistakes, Source};
 use crate::http::{HttpCounters, Meter, RequestRates};
 use crate::reload::{ReloadError, Reloaded, Reloader};
@@ -52,13 +55,15 @@ impl Default for ServerConfig {
 }
 
 impl ServerConfig {
-    /// A broker of two shards on loopback ports that the kernel chooses.
+    /// A broker of two shards on loopback ports that the kernel chooses. It takes no notice of how
+    /// much memory whatever else runs beside it has.
     #[must_use]
     pub fn default_for_tests() -> Self {
         Self {
             listen: ([127, 0, 0, 1], 0).into(),
             admin_listen: ([127, 0, 0, 1], 0).into(),
             shards: NonZeroUsize::new(2),
+            limits: Limits { memory: MemoryBudget::None, ..Limits::default() },
             ..Self::default()
         }
     }
@@ -118,6 +123,7 @@ pub struct Server {
     addr: SocketAddr,
     admin: AdminThread,
     topics: Arc<TopicTable>,
+    admission: Arc<Admission>,
     shards: Vec<thread::JoinHandle<()>>,
     counters: AllCounters,
     reloader: Arc<Reloader>,
@@ -158,13 +164,8 @@ impl Server {
             return Err(StartError::Shards(count));
         }
         let listen_error = |addr| move |source| StartError::Listen { addr, source };
-        let limits = &config.limits;
-        let user_timeout = user_timeout(limits);
-        let listeners = match inherited {
-            Some(listener) => net::share(listener, count, user_timeout),
-            None => net::listen(config.listen, count, user_timeout),
-        };
-        let listeners = listeners.map_err(listen_error(config.listen))?;
+        let listeners =
+            listeners(&config, count, inherited).map_err(listen_error(config.listen))?;
         let admin_listener =
             TcpListener::bind(config.admin_listen).map_err(listen_error(config.admin_listen))?;
         let addr = listeners[0].local_addr()?;
@@ -174,6 +175,7 @@ impl Server {
         let limits = Arc::new(config.limits.clone());
         let topics = Arc::new(TopicTable::new(mailboxes, limits, fastrand::u64(..)));
         let node: Arc<str> = format!("{:08x}", fastrand::u32(..)).into();
+        let admission = Arc::new(Admission::new());
         let rates = Arc::new(RequestRates::new(topics.limits().requests_per_second_max));
         let counters = AllCounters::default();
         let http = (0..count).map(|_| Arc::<HttpCounters>::default()).collect();
@@ -192,6 +194,7 @@ impl Server {
                 listener,
                 allowed_origins: reloader.allowed_origins().clone(),
                 rates: rates.clone(),
+                admission: admission.clone(),
                 meter: meter.clone(),
                 stop: stopped.clone(),
             };
@@ -201,10 +204,15 @@ impl Server {
             counters.write().push(shard.counters);
             questions.push(shard.questions);
         }
-        let node =
-            NodeView { topics: topics.clone(), meter, questions, reloader: reloader.clone() };
+        let node = NodeView {
+            topics: topics.clone(),
+            admission: AdmissionWatch::new(admission.clone(), topics.clone()),
+            meter,
+            questions,
+            reloader: reloader.clone(),
+        };
         let admin = admin::spawn(admin_listener, node, stopped)?;
-        Ok(Self { addr, admin, topics, shards, counters, reloader, stop })
+        Ok(Self { addr, admin, topics, admission, shards, counters, reloader, stop })
     }
 
     /// Where clients connect.
@@ -237,6 +245,12 @@ impl Server {
         let counters = Arc::new(ShardCounters::default());
         self.counters.write().push(counters.clone());
         Publisher { topics: self.topics.clone(), counters }
+    }
+
+    /// Most connections that there may be at a time, those that speak HTTP included.
+    #[must_use]
+    pub fn connections_max(&self) -> usize {
+        self.admission.connections_max()
     }
 
     /// Connections open now.
@@ -314,6 +328,19 @@ impl Publisher {
     pub fn publish(&mut self, topic: &TopicName, payload: &Payload) -> Result<u64, PublishError> {
         let published = self.topics.publish(topic, payload, None, &self.counters, clock::now())?;
         Ok(published.offset)
+    }
+}
+
+/// What connections come in through, one for each shard.
+fn listeners(
+    config: &ServerConfig,
+    count: usize,
+    inherited: Option<TcpListener>,
+) -> io::Result<Vec<TcpListener>> {
+    let user_timeout = user_timeout(&config.limits);
+    match inherited {
+        Some(listener) => net::share(listener, count, user_timeout),
+        None => net::listen(config.listen, count, user_timeout),
     }
 }
 

@@ -5,11 +5,12 @@
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::io::Errno;
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use rustix::time::{ClockId, clock_gettime};
 
 /// How long a server may take to tell its admin port after its data port.
@@ -115,6 +116,21 @@ impl Process {
         Ok(total)
     }
 
+    /// Sets how many files it may have open, once and for all.
+    ///
+    /// # Errors
+    /// [`ServerError::Unmeasurable`] if it has ended, is someone else's or may not have as many.
+    pub(crate) fn limit_descriptors(self, most: u64) -> Result<(), ServerError> {
+        let failed =
+            |error: Errno| ServerError::Unmeasurable { pid: self.pid, source: error.into() };
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH);
+        let pid = Some(pid.map_err(failed)?);
+        // The hard one as well, or the process could raise its own again.
+        let limit = Rlimit { current: Some(most), maximum: Some(most) };
+        prlimit(pid, Resource::Nofile, limit).map_err(failed)?;
+        Ok(())
+    }
+
     /// Resident memory, in bytes.
     ///
     /// # Errors
@@ -182,13 +198,30 @@ impl SpawnedServer {
     pub(crate) fn process(&self) -> Process {
         Process { pid: self.child.id() }
     }
+
+    /// Asks it to end, as its supervisor would: SIGTERM. Not once it is known to have ended.
+    pub(crate) fn terminate(&self) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        // It may have ended just now.
+        let _ = pid.map(|pid| kill_process(pid, Signal::TERM));
+    }
+
+    /// How it has ended, if it has.
+    ///
+    /// # Errors
+    /// Only if the system does not tell.
+    pub(crate) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.child.try_wait()
+    }
 }
 
 impl Drop for SpawnedServer {
     /// SIGTERM, so that it can drain; SIGKILL where it does not end in time.
     fn drop(&mut self) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        let _ = pid.map(|pid| kill_process(pid, Signal::TERM));
+        if let Ok(Some(_)) = self.ended() {
+            return;
+        }
+        self.terminate();
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             match self.child.try_wait() {

@@ -9,7 +9,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::extract::State;
@@ -19,6 +19,7 @@ use axum::routing::{get, post};
 use fanfare_engine::TopicTable;
 use tokio::sync::watch;
 
+use crate::admission::AdmissionWatch;
 use crate::http::Meter;
 use crate::reload::Reloader;
 use crate::shard::Questions;
@@ -27,6 +28,7 @@ use metrics::Metrics;
 /// What the admin port shows of the node.
 pub(crate) struct NodeView {
     pub(crate) topics: Arc<TopicTable>,
+    pub(crate) admission: AdmissionWatch,
     pub(crate) meter: Meter,
     pub(crate) questions: Vec<Questions>,
     pub(crate) reloader: Arc<Reloader>,
@@ -60,6 +62,7 @@ pub(crate) fn spawn(
     let metrics = Metrics {
         topics: node.topics,
         meter: node.meter,
+        admission: node.admission.admission().clone(),
         stopping: stopping.clone(),
         started: SystemTime::now(),
     };
@@ -88,6 +91,7 @@ pub(crate) fn spawn(
             let mut stopping = stopping;
             tokio::select! {
                 _ = axum::serve(listener, router) => {}
+                () = watch(node.admission) => {}
                 () = stopped(&mut stopping) => {}
             }
         });
@@ -101,9 +105,24 @@ async fn stopped(stopping: &mut watch::Receiver<bool>) {
     while stopping.changed().await.is_ok() {}
 }
 
+/// How often it is looked at what the node may take.
+const WATCH_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Looks again and again at what the node may take: limits change, of the system too, and memory
+/// comes and goes.
+async fn watch(mut admission: AdmissionWatch) {
+    let mut interval = tokio::time::interval(WATCH_INTERVAL);
+    loop {
+        interval.tick().await;
+        admission.look();
+    }
+}
+
 async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
     if *admin.stopping.borrow() {
         (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
+    } else if admin.metrics.admission.sheds_for_long() {
+        (StatusCode::SERVICE_UNAVAILABLE, "shedding: there is no memory for more connections\n")
     } else {
         (StatusCode::OK, "ready\n")
     }

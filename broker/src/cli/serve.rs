@@ -41,11 +41,11 @@ impl Serve {
         let mut stop = StopSignals::new()?;
         // Before the broker listens: by default this signal ends a program.
         let mut hangup = signal(SignalKind::hangup())?;
-        let descriptors = descriptors::raise();
+        let raised_from = descriptors::raise();
         let inherited = ListenFd::from_env().take_tcp_listener(0)?;
         let server = Server::start_from(self.options.source(), inherited)?;
         print_addresses(&server);
-        println!("fanfare: {}", descriptors.room());
+        println!("fanfare: {}", descriptors::describe(server.connections_max(), raised_from));
         supervisor::tell_ready(&server);
         loop {
             tokio::select! {

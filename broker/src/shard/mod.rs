@@ -22,11 +22,13 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use tokio::sync::{mpsc, watch};
 
+use crate::admission::Admission;
 use crate::clock;
 use crate::http::{AllowedOrigins, DateClock, HttpContext, Meter, Pages, RequestRates, Taken};
 use event_loop::EventLoop;
 use questions::{QUESTIONS_MAX, Question};
 pub(crate) use questions::{Questions, worst_connections};
+pub(crate) use requests::REFUSALS_MAX;
 use socket::DataSocket;
 
 /// What a shard's thread is started with.
@@ -38,6 +40,7 @@ pub(crate) struct ShardSpec {
     pub(crate) listener: TcpListener,
     pub(crate) allowed_origins: Arc<AllowedOrigins>,
     pub(crate) rates: Arc<RequestRates>,
+    pub(crate) admission: Arc<Admission>,
     /// The counters of all shards, which count in their own.
     pub(crate) meter: Meter,
     /// Turns true when the broker stops.
@@ -99,6 +102,7 @@ fn run(
             local,
             allowed_origins: spec.allowed_origins,
             rates: spec.rates,
+            admission: spec.admission,
             counters: spec.meter.http[spec.index].clone(),
             meter: spec.meter,
             date: DateClock::default(),
@@ -119,6 +123,11 @@ impl LocalShard {
     /// The node's topics.
     pub(crate) fn topics(&self) -> Arc<TopicTable> {
         self.shard.borrow().topics().clone()
+    }
+
+    /// Connections of the engine that are not gone yet.
+    fn connection_count(&self) -> usize {
+        self.shard.borrow().connection_count()
     }
 
     /// As [`Shard::wait`].

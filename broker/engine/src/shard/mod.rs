@@ -21,6 +21,7 @@ mod marks;
 mod queries;
 mod report;
 mod session;
+mod snapshot;
 mod spread;
 mod subscribers;
 mod subscriptions;

@@ -9,6 +9,7 @@ mod overlaps;
 mod patterns;
 mod rates;
 mod recovery;
+mod snapshots;
 mod waiting;
 mod world;
 

@@ -15,6 +15,7 @@ use fanfare_engine::TopicTable;
 use prometheus::TextEncoder;
 use tokio::sync::watch;
 
+use crate::admission::Admission;
 use crate::http::Meter;
 use values::Scrape;
 
@@ -22,6 +23,7 @@ use values::Scrape;
 pub(super) struct Metrics {
     pub(super) topics: Arc<TopicTable>,
     pub(super) meter: Meter,
+    pub(super) admission: Arc<Admission>,
     /// True while the broker stops.
     pub(super) stopping: watch::Receiver<bool>,
     pub(super) started: SystemTime,
