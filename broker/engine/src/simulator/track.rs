@@ -34,8 +34,8 @@ pub(super) struct Track {
 pub(super) struct Paced(Vec<u64>);
 
 impl Paced {
-    /// From when on it gets what others get: at first it may be given the newest, and then what came
-    /// meanwhile.
+    /// From when on it gets what others get: at first it may be given the newest, and then what
+    /// came meanwhile.
     pub(super) fn begun(&self) -> Option<u64> {
         self.0.get(1).copied()
     }

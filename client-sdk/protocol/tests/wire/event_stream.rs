@@ -73,9 +73,9 @@ fn gap() -> Gap {
     Gap { topic, epoch, from: 123_459, to: 123_470 }
 }
 
-/// Calls `take` with every event that stands in the vectors.
-fn each_event(mut take: impl FnMut(&str, &str, StreamEvent<'_>)) {
-    let (id, next) = (position(123_456), position(123_457));
+/// Calls `take` with the events that begin a subscription.
+fn each_beginning(take: &mut impl FnMut(&str, &str, StreamEvent<'_>)) {
+    let id = position(123_456);
     let topic = "ticks.AAPL";
     let recovered = Subscribed { recovered: true, mode: Mode::Latest, ..subscribed() };
     let ping_interval_ms = 25_000;
@@ -115,6 +115,13 @@ fn each_event(mut take: impl FnMut(&str, &str, StreamEvent<'_>)) {
             ping_interval_ms,
         },
     );
+}
+
+/// Calls `take` with every event that stands in the vectors.
+fn each_event(mut take: impl FnMut(&str, &str, StreamEvent<'_>)) {
+    let next = position(123_457);
+    let topic = "ticks.AAPL";
+    each_beginning(&mut take);
     for (name, description, payload) in [
         ("message", "A JSON payload.", Payload::json(r#"{"p":187.23}"#).expect("JSON")),
         ("message_lines", "JSON in two lines.", Payload::json("{\"p\":\n1}").expect("JSON")),
