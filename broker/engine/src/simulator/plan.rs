@@ -106,6 +106,9 @@ impl Deed {
     }
 }
 
+/// More messages than a world publishes.
+pub(super) const HISTORY_OF_ALL: usize = 1_000_000;
+
 impl Plan {
     pub(super) fn new(random: &mut Random) -> Self {
         let payload_bytes_max = random.pick(&[20, 60, 60, 300, 300, 20_000]);
@@ -150,7 +153,7 @@ impl Plan {
     }
 
     /// Turns it into a world in which most subscribers have one rate, and time for it. Topics keep
-    /// enough for a shard that lags to give what another one has chosen.
+    /// everything, so that a shard that lags can give what another one has chosen.
     fn paced(mut self) -> Self {
         self.step_us_max = 20_000;
         self.rings_have_room = true;
@@ -160,10 +163,9 @@ impl Plan {
             let namespaces = &mut limits.namespaces;
             let options =
                 if name.is_empty() { namespaces.default_mut() } else { namespaces.entry(name) };
-            let usual = NamespaceOptions::default();
-            (options.history_messages, options.history_age_ms) =
-                (usual.history_messages, usual.history_age_ms);
-            options.history_bytes = usual.history_bytes * 8;
+            options.history_messages = HISTORY_OF_ALL;
+            options.history_age_ms = 900_000;
+            options.history_bytes = usize::MAX;
         }
         let rate = Some(if self.shards == 1 { 5 } else { 10 });
         self.clients.iter_mut().for_each(|client| client.rate = rate);

@@ -8,7 +8,7 @@ use fanfare_protocol::{Codec, HistoryMessage, Payload, PayloadKind, TopicName, T
 
 use super::intake::Intake;
 use super::keys::Keys;
-use super::plan::Plan;
+use super::plan::{HISTORY_OF_ALL, Plan};
 use super::presence::Attendance;
 use super::summary::Summary;
 use super::wire::{BINARY, Frame, TEXT};
@@ -284,6 +284,12 @@ impl Record {
     /// What the topics of one namespace do.
     pub(super) fn options(&self, topic: usize) -> &NamespaceOptions {
         self.plan.limits.namespaces.of(self.plan.topics[topic].as_str())
+    }
+
+    /// Whether a topic keeps all that is ever published on it.
+    pub(super) fn keeps_everything(&self, topic: usize) -> bool {
+        let options = self.options(topic);
+        self.rings_have_room() && options.history_messages == HISTORY_OF_ALL
     }
 
     /// Whether what the node may keep in all is more than is ever published.

@@ -29,19 +29,20 @@ pub(super) struct Track {
     paced: Option<Paced>,
 }
 
-/// What came to one with a rate.
-#[derive(Clone, Debug)]
-pub(super) struct Paced {
-    /// The newest message when it began.
-    pub(super) after: u64,
-    heard: Vec<u64>,
-}
+/// What came to one with a rate, in order.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Paced(Vec<u64>);
 
 impl Paced {
+    /// From when on it gets what others get: at first it may be given the newest, and then what
+    /// came meanwhile.
+    pub(super) fn begun(&self) -> Option<u64> {
+        self.0.get(1).copied()
+    }
+
     /// What came after the message at `offset`.
     pub(super) fn since(&self, offset: u64) -> &[u64] {
-        let begin = self.heard.partition_point(|heard| *heard <= offset);
-        &self.heard[begin..]
+        &self.0[self.0.partition_point(|heard| *heard <= offset)..]
     }
 }
 
@@ -94,7 +95,7 @@ impl Track {
             has_position: terms.mode == Mode::All || last == offset,
             paced_since: asked,
             heard: 0,
-            paced: terms.rate.map(|_| Paced { after: offset, heard: Vec::new() }),
+            paced: terms.rate.map(|_| Paced::default()),
         }
     }
 
@@ -170,7 +171,7 @@ impl Track {
         self.has_position = true;
         self.heard += 1;
         if let Some(paced) = &mut self.paced {
-            paced.heard.push(offset);
+            paced.0.push(offset);
         }
         passed_over
     }
