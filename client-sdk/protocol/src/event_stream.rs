@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::codec::Codec;
 use crate::codes::CloseCode;
 use crate::command::Mode;
-use crate::event::{Event, Gap};
+use crate::event::{Event, Gap, SnapshotEnd};
 use crate::message::MessageHead;
 use crate::payload::{Payload, base64};
 use crate::reply::{PatternSubscribed, Position, Subscribed};
@@ -62,6 +62,8 @@ pub enum StreamEvent<'a> {
         /// The place from which a client that comes back goes on.
         id: Option<&'a Position>,
     },
+    /// The snapshot of a pattern is complete.
+    SnapshotEnd(&'a SnapshotEnd),
     /// How far a stream of several topics has come, in the order in which they were asked for;
     /// `None` for a pattern, which has no place.
     Place(&'a [Option<Position>]),
@@ -127,6 +129,10 @@ impl StreamEvent<'_> {
                 field("event", b"gap", out);
                 id_field(id, out);
                 data(out, |out| Event::Gap(gap.clone()).encode(Codec::Json, out));
+            }
+            Self::SnapshotEnd(end) => {
+                field("event", b"snapshot", out);
+                data(out, |out| Event::Snapshot(end.clone()).encode(Codec::Json, out));
             }
             Self::Place(places) => field("id", place(places).as_bytes(), out),
             Self::Heartbeat => out.extend_from_slice(b":\n"),

@@ -264,4 +264,4 @@ pub use options::{HistoryOptions, PublishOptions, SubscribeOptions};
 pub use query::HistoryPage;
 pub use subscription::{Messages, Subscription};
 pub use transport::{Transport, UnknownTransport};
-pub use update::{Gap, Message, Missed, PresenceChange, Update};
+pub use update::{Gap, Message, Missed, PresenceChange, Snapshot, Update};

@@ -87,10 +87,14 @@ impl<S: Socket> Shard<S> {
         wishes: Wishes<'_>,
         now: Now,
     ) -> Result<(), JoinError> {
-        // As for a `subscribe` command: what is marked goes out first.
+        // As for a `subscribe` command: what is marked, or owed, goes out first.
+        if let Filter::Pattern(_) = filter {
+            self.flush_outbox(key, now);
+            self.drain_mailbox(usize::MAX, now);
+        }
         self.stage_pending(key, now);
         let mut told = Vec::with_capacity(128);
-        let mut place = None;
+        let (mut place, mut taken) = (None, None);
         match filter {
             Filter::Topic(name) => {
                 let subscribed = self.join(key, name, wishes, now)?;
@@ -102,7 +106,8 @@ impl<S: Socket> Shard<S> {
                 place = local.map(|local| Place { local, offset, began_at });
             }
             Filter::Pattern(pattern) => {
-                let subscribed = self.join_pattern(key, pattern, wishes, now)?;
+                let (subscribed, snapshot) = self.join_pattern(key, pattern, wishes, now)?;
+                taken = snapshot;
                 let pattern = pattern.as_str();
                 StreamEvent::PatternSubscribed { pattern, subscribed }.encode(&mut told);
             }
@@ -111,6 +116,9 @@ impl<S: Socket> Shard<S> {
             connection.extras_mut().places.push(place);
         }
         self.send(key, told.into(), now);
+        if let Some(snapshot) = taken {
+            self.send_snapshot(key, snapshot, now);
+        }
         Ok(())
     }
 

@@ -22,6 +22,7 @@ mod marks;
 mod queries;
 mod report;
 mod session;
+mod snapshot;
 mod spread;
 mod subscribers;
 mod subscriptions;

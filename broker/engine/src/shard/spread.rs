@@ -25,9 +25,16 @@ impl<S: Socket> Shard<S> {
             }
             match self.mailbox().pop() {
                 None => return self.locals.forget_fresh(),
-                Some(Mail::Message(message)) => self.spread(&message, now),
-                Some(Mail::Presence(update)) => self.spread_presence(&update, now),
+                Some(mail) => self.open_mail(&mail, now),
             }
+        }
+    }
+
+    /// Marks what one mail holds for those who are to get it.
+    pub(super) fn open_mail(&mut self, mail: &Mail, now: Now) {
+        match mail {
+            Mail::Message(message) => self.spread(message, now),
+            Mail::Presence(update) => self.spread_presence(update, now),
         }
     }
 

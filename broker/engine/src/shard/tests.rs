@@ -11,6 +11,7 @@ mod patterns;
 mod rates;
 mod recovery;
 mod report;
+mod snapshots;
 mod waiting;
 mod world;
 

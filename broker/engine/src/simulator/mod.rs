@@ -19,6 +19,7 @@ pub(crate) mod random;
 mod record;
 mod session;
 mod settle;
+mod snapshots;
 mod stream;
 mod summary;
 mod trace;

@@ -6,7 +6,7 @@ use crate::fault::{Fault, with_fault};
 const SEEDS: u64 = 200;
 
 /// What must have happened somewhere among so many worlds, or they prove little.
-const HAPPENED: [&str; 20] = [
+const HAPPENED: [&str; 21] = [
     "connections closed by the broker",
     "event streams ended by the broker",
     "gaps",
@@ -27,6 +27,7 @@ const HAPPENED: [&str; 20] = [
     "subscriptions recovered",
     "times that a shard fell asleep",
     "turns with lower marks",
+    "whole snapshots",
 ];
 
 #[test]
@@ -51,7 +52,7 @@ fn a_seed_decides_everything() {
 }
 
 /// Every fault that shows on one thread.
-const FAULTS: [Fault; 29] = [
+const FAULTS: [Fault; 30] = [
     Fault::ForgetMailAtJoin,
     Fault::ForgetMailAfterCatchUp,
     Fault::ForgetMailEarly,
@@ -71,6 +72,7 @@ const FAULTS: [Fault; 29] = [
     Fault::CloseEarly,
     Fault::ForgetWhoMoved,
     Fault::CountEveryPattern,
+    Fault::ForgetLastOfSnapshot,
     Fault::ForgetHeld,
     Fault::TellHeadEarly,
     Fault::ForgetWhoLeft,

@@ -1,8 +1,8 @@
 //! Event streams, byte for byte: golden vectors, the examples of `SPEC.md`, and their measure.
 
 use fanfare_protocol::{
-    CloseCode, Gap, MessageHead, Mode, PatternSubscribed, Payload, Position, StreamEvent,
-    Subscribed,
+    CloseCode, Gap, MessageHead, Mode, PatternSubscribed, Payload, Position, SnapshotEnd,
+    StreamEvent, Subscribed,
 };
 use serde::{Deserialize, Serialize};
 
@@ -122,6 +122,12 @@ fn each_event(mut take: impl FnMut(&str, &str, StreamEvent<'_>)) {
         "gap_of_several",
         "Messages of one of several topics are lost.",
         StreamEvent::Gap { gap: &gap(), id: None },
+    );
+    let end = SnapshotEnd { topic: "news.*".to_owned(), messages: 12, later: 0 };
+    take(
+        "snapshot",
+        "The newest messages of a pattern's topics have come.",
+        StreamEvent::SnapshotEnd(&end),
     );
     take(
         "place",

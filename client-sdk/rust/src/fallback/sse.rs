@@ -173,6 +173,10 @@ fn meaning(event: &StreamEvent, retry_ms: Option<u64>) -> Result<Option<Pushed>,
             }
             Pushed::Event(Event::Gap(gap))
         }
+        "snapshot" => {
+            let end = serde_json::from_str(data).map_err(|_| strange())?;
+            Pushed::Event(Event::Snapshot(end))
+        }
         "close" => {
             let Close { code, reason } = serde_json::from_str(data).map_err(|_| strange())?;
             let loss = Loss::with_code(CloseCode(code), reason);
