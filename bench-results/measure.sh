@@ -48,6 +48,8 @@ measure resume resume "${server[@]}" --server-args "--config bench-results/patie
   --stall-for 30s --rounds 5
 # 5,000 clients that come back at once and have missed 100 messages each.
 measure storm storm "${server[@]}" --server-args "--config bench-results/recovery.toml" --rounds 5
+# 200 that want in while a broker of 1,000 subscribers has no descriptor left for them.
+measure exhaust exhaust "${server[@]}" --topics 20 --rounds 5
 # One topic by every transport, and the articles' use cases: 200 clients of each and short
 # measurements, eight minutes; then 1,000 clients and ten seconds each, seven minutes.
 measure compare compare "${server[@]}" --quick --rounds 3

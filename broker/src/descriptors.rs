@@ -4,71 +4,70 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
 
 use crate::logs::target;
+use crate::shard::REFUSALS_MAX;
 
 /// Kept free for the admin port, the configuration and whatever else opens a file for a moment.
-const RESERVED: u64 = 32;
+const RESERVED: usize = 32;
 
 /// Below this a note says how to have more.
-const FEW: u64 = 10_000;
-
-/// The limit of open files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Descriptors {
-    /// Most that may be open; `None` if there is no limit.
-    limit: Option<u64>,
-    /// What it was before it was raised.
-    raised_from: Option<u64>,
-}
+const FEW: usize = 10_000;
 
 /// Raises the soft limit to the hard one: the soft one is low for the sake of old programs that
-/// use `select(2)`. Where the system refuses, the limit stays as it is.
-pub(crate) fn raise() -> Descriptors {
+/// use `select(2)`. Where the system refuses, the limit stays as it is. What it was before, if it
+/// was raised.
+pub(crate) fn raise() -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current == maximum {
-        return Descriptors { limit: current, raised_from: None };
+        return None;
     }
-    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        Ok(()) => Descriptors { limit: maximum, raised_from: current },
-        Err(_) => Descriptors { limit: current, raised_from: None },
-    }
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).ok().and(current)
 }
 
-impl Descriptors {
-    /// Connections for which there is room beside what is open now.
-    pub(crate) fn room(self) -> Room {
-        // Where the system does not tell, what is open is little.
-        let open = std::fs::read_dir("/proc/self/fd").map_or(0, |files| files.count() as u64);
-        Room { descriptors: self, open }
-    }
+/// Files that are open now. Where the system does not tell, they are taken to be few.
+pub(crate) fn open() -> usize {
+    std::fs::read_dir("/proc/self/fd").map_or(0, |files| files.count())
 }
 
-/// For how many connections there is room.
-pub(crate) struct Room {
-    descriptors: Descriptors,
-    open: u64,
-}
+/// For how many connections there are descriptors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Room(Option<usize>);
 
 impl Room {
-    /// Most connections beside what is open now; `None` if only memory limits them.
-    fn connections_max(&self) -> Option<u64> {
-        Some(self.descriptors.limit?.saturating_sub(self.open + RESERVED))
+    /// What the limit as it is now leaves to connections, beside so many other files and what the
+    /// shards need to tell those who find no place.
+    pub(crate) fn beside(others: usize, shards: usize) -> Self {
+        let limit = getrlimit(Resource::Nofile).current;
+        let limit = limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        Self(limit.map(|limit| limit.saturating_sub(others + RESERVED + shards * REFUSALS_MAX)))
     }
 
-    /// Tells it in the log, and how to have more where it is little.
-    pub(crate) fn tell(&self) {
-        let Descriptors { limit: open_files_max, raised_from } = self.descriptors;
-        let connections_max = self.connections_max();
-        if connections_max.is_some_and(|most| most < FEW) {
-            let how = "ulimit -Hn, LimitNOFILE= in systemd";
-            warn!(
-                target: target::NODE,
-                connections_max, open_files_max, raised_from, how,
-                "there is room for few connections; raise the hard limit of open files"
-            );
-        } else {
-            let what = "room for connections";
-            info!(target: target::NODE, connections_max, open_files_max, raised_from, "{what}");
-        }
+    /// Connections for which there is room.
+    pub(crate) fn connections(self) -> usize {
+        self.0.unwrap_or(usize::MAX)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(connections: usize) -> Self {
+        Self(Some(connections))
+    }
+}
+
+/// Tells in the log how many connections there may be at most, what the limit of open files is and
+/// was before it was raised, and how to have more where it is little.
+pub(crate) fn tell(connections_max: usize, raised_from: Option<u64>) {
+    let open_files_max = getrlimit(Resource::Nofile).current;
+    // With neither limit memory alone bounds them.
+    let connections_max = Some(connections_max).filter(|most| *most < usize::MAX);
+    if connections_max.is_some_and(|most| most < FEW) {
+        let how = "ulimit -Hn, LimitNOFILE= in systemd, or limits.connections if it is set";
+        warn!(
+            target: target::NODE,
+            connections_max, open_files_max, raised_from, how,
+            "there is room for few connections"
+        );
+    } else {
+        let what = "room for connections";
+        info!(target: target::NODE, connections_max, open_files_max, raised_from, "{what}");
     }
 }
 
@@ -77,21 +76,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_open_and_reserved_leaves_no_room_for_connections() {
-        let most = |limit| {
-            Room { descriptors: Descriptors { limit, raised_from: None }, open: 20 }
-                .connections_max()
-        };
-        assert_eq!(most(Some(1_048_576)), Some(1_048_524));
-        assert_eq!(most(Some(40)), Some(0));
-        assert_eq!(most(None), None);
+    fn the_soft_limit_is_raised_to_the_hard_one() {
+        raise();
+        let now = getrlimit(Resource::Nofile);
+        assert_eq!(now.current, now.maximum);
+        assert_eq!(raise(), None);
     }
 
     #[test]
-    fn the_soft_limit_is_raised_to_the_hard_one() {
-        let raised = raise();
-        let now = getrlimit(Resource::Nofile);
-        assert_eq!((now.current, raised.limit), (now.maximum, now.maximum));
-        assert_eq!(raise().raised_from, None);
+    fn connections_have_what_others_leave() {
+        let limit = getrlimit(Resource::Nofile).current.map(|limit| limit as usize);
+        let left = Room::beside(20, 2).connections();
+        assert_eq!(left, limit.map_or(usize::MAX, |limit| limit - 20 - RESERVED - 32));
+        assert_eq!(Room::beside(usize::MAX / 2, 2).connections(), limit.map_or(usize::MAX, |_| 0));
     }
 }

@@ -5,6 +5,7 @@
 //! does between bytes read and bytes written is in `fanfare-engine`.
 
 mod admin;
+mod admission;
 pub mod cli;
 mod clock;
 pub mod config;
@@ -12,12 +13,15 @@ pub mod demo;
 mod descriptors;
 mod http;
 mod logs;
+mod memory;
 mod net;
 mod reload;
 mod server;
 mod shard;
 
-pub use fanfare_engine::{Limits, LimitsError, NamespaceOptions, Namespaces, SlowConsumer};
+pub use fanfare_engine::{
+    Limits, LimitsError, MemoryBudget, NamespaceOptions, Namespaces, SlowConsumer,
+};
 pub use logs::{
     LogControl, LogControlError, LogFormat, LogLevel, LogLevelError, LogOptions, LogOutput,
 };

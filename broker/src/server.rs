@@ -9,13 +9,16 @@ use std::thread;
 use std::time::Duration;
 
 use documented::DocumentedFields;
-use fanfare_engine::{Limits, LimitsError, Mailbox, PublishError, ShardCounters, TopicTable};
+use fanfare_engine::{
+    Limits, LimitsError, Mailbox, MemoryBudget, PublishError, ShardCounters, TopicTable,
+};
 use fanfare_protocol::{Payload, TopicName};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::admin::{self, AdminThread, NodeView};
+use crate::admission::{Admission, AdmissionWatch};
 use crate::config::{Configuration, Mistakes, Source};
 use crate::http::{HttpCounters, Meter, RequestRates};
 use crate::logs::{Journal, LogControl, LogOptions, target};
@@ -58,13 +61,15 @@ impl Default for ServerConfig {
 }
 
 impl ServerConfig {
-    /// A broker of two shards on loopback ports that the kernel chooses.
+    /// A broker of two shards on loopback ports that the kernel chooses. It takes no notice of how
+    /// much memory whatever else runs beside it has.
     #[must_use]
     pub fn default_for_tests() -> Self {
         Self {
             listen: ([127, 0, 0, 1], 0).into(),
             admin_listen: ([127, 0, 0, 1], 0).into(),
             shards: NonZeroUsize::new(2),
+            limits: Limits { memory: MemoryBudget::None, ..Limits::default() },
             ..Self::default()
         }
     }
@@ -114,6 +119,7 @@ pub struct Server {
     addr: SocketAddr,
     admin: AdminThread,
     topics: Arc<TopicTable>,
+    admission: Arc<Admission>,
     shards: Vec<thread::JoinHandle<()>>,
     counters: AllCounters,
     reloader: Arc<Reloader>,
@@ -172,6 +178,7 @@ impl Server {
         let limits = Arc::new(config.limits.clone());
         let topics = Arc::new(TopicTable::new(mailboxes, limits, fastrand::u64(..)));
         let node: Arc<str> = format!("{:08x}", fastrand::u32(..)).into();
+        let admission = Arc::new(Admission::new());
         let rates = Arc::new(RequestRates::new(topics.limits().requests_per_second_max));
         let counters = AllCounters::default();
         let http = (0..count).map(|_| Arc::<HttpCounters>::default()).collect();
@@ -191,6 +198,7 @@ impl Server {
                 listener,
                 allowed_origins: reloader.allowed_origins().clone(),
                 rates: rates.clone(),
+                admission: admission.clone(),
                 meter: meter.clone(),
                 journal: journal.clone(),
                 stop: stopped.clone(),
@@ -203,13 +211,14 @@ impl Server {
         }
         let node = NodeView {
             topics: topics.clone(),
+            admission: AdmissionWatch::new(admission.clone(), topics.clone()),
             meter,
             questions,
             reloader: reloader.clone(),
             journal,
         };
         let admin = admin::spawn(admin_listener, node, stopped)?;
-        let server = Self { addr, admin, topics, shards, counters, reloader, stop };
+        let server = Self { addr, admin, topics, admission, shards, counters, reloader, stop };
         server.tell_start();
         Ok(server)
     }
@@ -255,6 +264,12 @@ impl Server {
         let counters = Arc::new(ShardCounters::default());
         self.counters.write().push(counters.clone());
         Publisher { topics: self.topics.clone(), counters }
+    }
+
+    /// Most connections that there may be at a time, those that speak HTTP included.
+    #[must_use]
+    pub fn connections_max(&self) -> usize {
+        self.admission.connections_max()
     }
 
     /// Connections open now.

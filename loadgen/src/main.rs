@@ -8,6 +8,7 @@ mod compare;
 mod connect;
 mod counts;
 mod environment;
+mod exhaust;
 mod fanout;
 mod feed;
 mod floor;

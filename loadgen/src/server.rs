@@ -9,7 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::io::Errno;
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use rustix::time::{ClockId, clock_gettime};
 
 /// How long a server may take to tell its admin port after its data port.
@@ -113,6 +114,21 @@ impl Process {
             };
         }
         Ok(total)
+    }
+
+    /// Sets how many files it may have open, once and for all.
+    ///
+    /// # Errors
+    /// [`ServerError::Unmeasurable`] if it has ended, is someone else's or may not have as many.
+    pub(crate) fn limit_descriptors(self, most: u64) -> Result<(), ServerError> {
+        let failed =
+            |error: Errno| ServerError::Unmeasurable { pid: self.pid, source: error.into() };
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH);
+        let pid = Some(pid.map_err(failed)?);
+        // The hard one as well, or the process could raise its own again.
+        let limit = Rlimit { current: Some(most), maximum: Some(most) };
+        prlimit(pid, Resource::Nofile, limit).map_err(failed)?;
+        Ok(())
     }
 
     /// Resident memory, in bytes.

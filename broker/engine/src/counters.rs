@@ -119,8 +119,6 @@ pub struct ShardCounters {
     pub connections_behind: SharedCounter,
     /// Connections that were accepted, whatever became of them.
     pub accepted: SharedCounter,
-    /// Connections that the system refused to hand over, as where descriptors run out.
-    pub accept_errors: SharedCounter,
     /// Connections whose client left before it had sent a whole request.
     pub handshakes_abandoned: SharedCounter,
     /// Connections whose client sent no whole request in time.
@@ -193,7 +191,6 @@ impl Default for ShardCounters {
             states: Default::default(),
             connections_behind: zero(),
             accepted: zero(),
-            accept_errors: zero(),
             handshakes_abandoned: zero(),
             handshakes_timed_out: zero(),
             handshakes_refused: zero(),

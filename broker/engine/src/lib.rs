@@ -28,7 +28,7 @@ pub use counters::{
     FormCounters, NAMESPACES_COUNTED, NamespaceCounters, PartCounters, ShardCounters, SharedCounter,
 };
 pub use histogram::{Histogram, HistogramSnapshot};
-pub use limits::{Limits, LimitsError};
+pub use limits::{Limits, LimitsError, MemoryBudget};
 pub use mailbox::Mailbox;
 pub use namespace::{NamespaceOptions, Namespaces, SlowConsumer};
 pub use outbox::Outbox;

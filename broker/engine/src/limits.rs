@@ -1,6 +1,8 @@
 //! Every maximum of the broker, with its reason. Limits of the wire itself are in the protocol
 //! crate. A value over one of these is refused with a message that names it.
 
+use std::num::NonZeroUsize;
+
 use documented::DocumentedFields;
 
 use crate::namespace::Namespaces;
@@ -10,6 +12,17 @@ use crate::ws::DecodeLimits;
 /// also what the broker's configuration reference says of its setting.
 #[derive(Clone, Debug, PartialEq, Eq, DocumentedFields)]
 pub struct Limits {
+    /// Most connections of the node, those that speak HTTP included; further ones are told to come
+    /// back later (503). `auto` is what the limit of open files allows, less a reserve for the
+    /// admin port; more than that there never are.
+    pub connections_max: Option<NonZeroUsize>,
+    /// Memory from which new connections are told to come back later (503), until there is a
+    /// twentieth less; those that are open go on. From a tenth more on the marks of outboxes are
+    /// halved as by `outbox_total`. A size is compared with the resident memory of the process.
+    /// `auto` is 85 % of what its control group (version 2) allows, compared with what the group
+    /// has in use, sockets included and files not; where the group has no limit there is no budget,
+    /// nor with `none`.
+    pub memory: MemoryBudget,
     /// Longest message from a client. Ticks and headlines have a few hundred bytes; 64 KiB leaves
     /// room for a batch of subscriptions and keeps what one connection can pin small.
     pub message_bytes_max: usize,
@@ -105,9 +118,23 @@ pub struct Limits {
     pub unfinished_bytes_max: usize,
 }
 
+/// How much memory a node may use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MemoryBudget {
+    /// A part of what the system allows the process.
+    #[default]
+    Auto,
+    /// Any amount.
+    None,
+    /// So many bytes.
+    Bytes(u64),
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            connections_max: None,
+            memory: MemoryBudget::Auto,
             message_bytes_max: 64 * KIB,
             empty_fragments_max: 16,
             control_frames_per_second_max: 100,

@@ -10,7 +10,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::extract::State;
@@ -20,6 +20,7 @@ use axum::routing::{get, post};
 use fanfare_engine::TopicTable;
 use tokio::sync::watch;
 
+use crate::admission::AdmissionWatch;
 use crate::http::Meter;
 use crate::logs::{Journal, Watch};
 use crate::reload::Reloader;
@@ -29,6 +30,7 @@ use metrics::Metrics;
 /// What the admin port shows of the node.
 pub(crate) struct NodeView {
     pub(crate) topics: Arc<TopicTable>,
+    pub(crate) admission: AdmissionWatch,
     pub(crate) meter: Meter,
     pub(crate) questions: Vec<Questions>,
     pub(crate) reloader: Arc<Reloader>,
@@ -60,7 +62,7 @@ pub(crate) fn spawn(
     let addr = listener.local_addr()?;
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let watch = Watch {
+    let log_watch = Watch {
         logs: node.reloader.logs().clone(),
         journal: node.journal,
         counters: node.meter.shards.clone(),
@@ -70,6 +72,7 @@ pub(crate) fn spawn(
         logs: node.reloader.logs().clone(),
         topics: node.topics,
         meter: node.meter,
+        admission: node.admission.admission().clone(),
         stopping: stopping.clone(),
         started: SystemTime::now(),
     };
@@ -97,9 +100,10 @@ pub(crate) fn spawn(
             // Binding is done; what is left to fail is single connections, which axum handles.
             let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
             let mut stopping = stopping;
-            tokio::spawn(watch.run());
+            tokio::spawn(log_watch.run());
             tokio::select! {
                 _ = axum::serve(listener, router) => {}
+                () = watch(node.admission) => {}
                 () = stopped(&mut stopping) => {}
             }
         });
@@ -113,9 +117,24 @@ async fn stopped(stopping: &mut watch::Receiver<bool>) {
     while stopping.changed().await.is_ok() {}
 }
 
+/// How often it is looked at what the node may take.
+const WATCH_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Looks again and again at what the node may take: limits change, of the system too, and memory
+/// comes and goes.
+async fn watch(mut admission: AdmissionWatch) {
+    let mut interval = tokio::time::interval(WATCH_INTERVAL);
+    loop {
+        interval.tick().await;
+        admission.look();
+    }
+}
+
 async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
     if *admin.stopping.borrow() {
         (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
+    } else if admin.metrics.admission.sheds_for_long() {
+        (StatusCode::SERVICE_UNAVAILABLE, "shedding: there is no memory for more connections\n")
     } else {
         (StatusCode::OK, "ready\n")
     }

@@ -44,13 +44,13 @@ impl Serve {
         let mut stop = StopSignals::new()?;
         // Before the broker listens: by default this signal ends a program.
         let mut hangup = signal(SignalKind::hangup())?;
-        let descriptors = descriptors::raise();
+        let raised_from = descriptors::raise();
         let inherited = ListenFd::from_env().take_tcp_listener(0)?;
         let configuration = self.options.source().load()?;
         let log = logging::install(&configuration.server.log)?;
         let server = Server::start_from(configuration, inherited, log.control.clone())?;
         print_addresses(&server);
-        descriptors.room().tell();
+        descriptors::tell(server.connections_max(), raised_from);
         supervisor::tell_ready(&server);
         loop {
             tokio::select! {

@@ -10,13 +10,12 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use fanfare_engine::SlowConsumer;
+use fanfare_engine::{MemoryBudget, SlowConsumer};
 use fanfare_protocol::Mode;
 use serde_json::{Value as Json, json};
 use toml::Value;
 
 use crate::logs::{LogFormat, LogLevel};
-use crate::server::SHARDS_MAX;
 
 /// How values of one kind are written.
 pub(super) trait Kind: Sync + 'static {
@@ -96,15 +95,15 @@ where
     }
 }
 
-/// A number of threads.
-pub(super) struct Threads;
+/// A number of something from 1 to `MOST`, or as many as the machine allows.
+pub(super) struct CountOrAuto<const MOST: usize>;
 
-impl Kind for Threads {
+impl<const MOST: usize> Kind for CountOrAuto<MOST> {
     type Stored = Option<NonZeroUsize>;
     const METAVAR: &'static str = "N";
 
     fn expected() -> String {
-        format!("a number from 1 to {SHARDS_MAX}, or \"auto\"")
+        format!("a number from 1 to {MOST}, or \"auto\"")
     }
 
     fn read(written: &Value) -> Option<Self::Stored> {
@@ -112,7 +111,7 @@ impl Kind for Threads {
             return Some(None);
         }
         let number = usize::try_from(written.as_integer()?).ok()?;
-        (1..=SHARDS_MAX).contains(&number).then(|| NonZeroUsize::new(number))
+        (1..=MOST).contains(&number).then(|| NonZeroUsize::new(number))
     }
 
     fn write(stored: &Self::Stored) -> Value {
@@ -125,7 +124,7 @@ impl Kind for Threads {
     fn schema() -> Json {
         json!({ "anyOf": [
             { "const": "auto" },
-            { "type": "integer", "minimum": 1, "maximum": SHARDS_MAX },
+            { "type": "integer", "minimum": 1, "maximum": MOST },
         ] })
     }
 }
@@ -168,6 +167,38 @@ where
             { "type": "integer", "minimum": 0 },
             { "type": "string", "pattern": "^[0-9.]+ ?([kKmMgGtTpP]i?)?[bB]?$" },
         ] })
+    }
+}
+
+/// An amount of memory, or what stands for one.
+pub(super) struct Budget;
+
+impl Kind for Budget {
+    type Stored = MemoryBudget;
+    const METAVAR: &'static str = "SIZE";
+
+    fn expected() -> String {
+        "a size such as \"2GiB\", \"auto\" or \"none\"".to_owned()
+    }
+
+    fn read(written: &Value) -> Option<MemoryBudget> {
+        match written.as_str() {
+            Some("auto") => Some(MemoryBudget::Auto),
+            Some("none") => Some(MemoryBudget::None),
+            _ => Size::read(written).filter(|bytes| *bytes > 0).map(MemoryBudget::Bytes),
+        }
+    }
+
+    fn write(stored: &MemoryBudget) -> Value {
+        match stored {
+            MemoryBudget::Auto => Value::String("auto".to_owned()),
+            MemoryBudget::None => Value::String("none".to_owned()),
+            MemoryBudget::Bytes(bytes) => Size::write(bytes),
+        }
+    }
+
+    fn schema() -> Json {
+        json!({ "anyOf": [{ "enum": ["auto", "none"] }, Size::<u64>::schema()] })
     }
 }
 

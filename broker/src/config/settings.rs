@@ -9,9 +9,12 @@ use fanfare_protocol::Mode;
 use serde_json::Value as Json;
 use toml::Value;
 
-use super::kinds::{Address, Choice, Count, Kind, Level, Origins, Size, Span, Switch, Threads};
+use super::kinds::{
+    Address, Budget, Choice, Count, CountOrAuto, Kind, Level, Origins, Size, Span, Switch,
+};
 use crate::ServerConfig;
 use crate::logs::{LogFormat, LogOptions};
+use crate::server::SHARDS_MAX;
 
 /// One setting of something of type `T`.
 pub(crate) struct Setting<T: 'static> {
@@ -146,14 +149,19 @@ macro_rules! row {
     };
 }
 
+/// More connections than a machine has room for.
+const CONNECTIONS_MAX: usize = 1_000_000_000;
+
 /// The settings of a broker, but for those of namespaces.
 pub(crate) const SERVER: &[Setting<ServerConfig>] = &[
     row!(Restart "listen", server.listen: Address).flag("listen"),
     row!(Restart "admin_listen", server.admin_listen: Address).flag("admin-listen"),
-    row!(Restart "shards", server.shards: Threads).flag("shards"),
+    row!(Restart "shards", server.shards: CountOrAuto<SHARDS_MAX>).flag("shards"),
     row!(Live "allowed_origins", server.allowed_origins: Origins).flag("allow-origin"),
     row!(Restart "format", log.format: Choice<LogFormat>),
     row!(Live "level", log.level: Level),
+    row!(Live "connections", limits.connections_max: CountOrAuto<CONNECTIONS_MAX>),
+    row!(Live "memory", limits.memory: Budget),
     row!(Restart "message_max", limits.message_bytes_max: Size<usize>).flag("message-bytes-max"),
     row!(Live "empty_fragments", limits.empty_fragments_max: Count<0, u32>),
     row!(Live "control_frames_per_second", limits.control_frames_per_second_max: Count<1, u32>),

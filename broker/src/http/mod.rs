@@ -36,6 +36,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, HeaderValue, ORIGIN, RETRY_
 use http::{Method, Request, StatusCode};
 use percent_encoding::percent_decode_str;
 
+use crate::admission::{Admission, Refusal};
 use crate::logs::Journal;
 use crate::shard::LocalShard;
 use counters::Usage;
@@ -59,6 +60,7 @@ pub(crate) struct HttpContext {
     pub(crate) allowed_origins: Arc<AllowedOrigins>,
     pub(crate) pages: Pages,
     pub(crate) rates: Arc<RequestRates>,
+    pub(crate) admission: Arc<Admission>,
     pub(crate) counters: Arc<HttpCounters>,
     pub(crate) meter: Meter,
     pub(crate) journal: Arc<Journal>,
@@ -122,14 +124,23 @@ impl Asked {
     }
 }
 
-/// Decides what comes of a request whose head is in.
-fn begin(request: &Request<()>, peer: IpAddr, context: &HttpContext, now: Now) -> (Asked, Begun) {
+/// Decides what comes of a request whose head is in; of each the same on a connection that has no
+/// place here.
+fn begin(
+    request: &Request<()>,
+    (peer, refusal): (IpAddr, Option<Refusal>),
+    context: &HttpContext,
+    now: Now,
+) -> (Asked, Begun) {
     let route = route(request.uri().path());
     let wants_upgrade = upgrade::is_wanted(request);
     let is_on_topics = matches!(route, Route::Topic(_) | Route::Topics);
     let is_allowed = origin::is_allowed(request, &context.allowed_origins.get());
     let origin = request.headers().get(ORIGIN).filter(|_| is_on_topics && is_allowed).cloned();
     let asked = Asked { origin, is_on_topics, wants_upgrade };
+    if let Some(refusal) = refusal {
+        return (asked, Begun::Answer(no_room(refusal)));
+    }
     let is_handshake = wants_upgrade || matches!(route, Route::Sdk);
     let begun = match route {
         Route::Page(asset) => read_only(request.method(), || asset.response()),
@@ -182,6 +193,15 @@ fn too_many(context: &HttpContext) -> Begun {
     let mut reply = problem(StatusCode::TOO_MANY_REQUESTS, &detail);
     reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     Begun::Answer(Answer { reply, usage: Usage::nothing(Transport::Poll) })
+}
+
+/// 503, the last answer of its connection.
+fn no_room(refusal: Refusal) -> Answer {
+    let mut reply = problem(StatusCode::SERVICE_UNAVAILABLE, refusal.detail());
+    let headers = reply.headers_mut();
+    headers.insert(RETRY_AFTER, u16::from(Refusal::retry_after_seconds()).into());
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    Answer { reply, usage: Usage::nothing(Transport::Other) }
 }
 
 enum Route {

@@ -74,7 +74,7 @@ impl EventLoop {
         let registry = poll.registry().try_clone()?;
         let shard = context.local.shard.clone();
         let journal = context.journal.clone();
-        let requests = Requests::new(listener, registry, context)?;
+        let requests = Requests::new(listener, registry, context);
         #[expect(
             deprecated,
             reason = "the new constructor is unsafe because a type may change or close its \
@@ -86,7 +86,8 @@ impl EventLoop {
             events: Events::with_capacity(EVENTS),
             shard,
             requests,
-            accept_again: false,
+            // The first turn puts the listener into the poll.
+            accept_again: true,
             scratch: vec![0; SCRATCH_BYTES],
             unread: Unread::default(),
             stop,
@@ -250,8 +251,7 @@ impl EventLoop {
     fn handle_tick(&mut self) {
         self.next_tick = Instant::now() + Duration::from_millis(TICK_MS);
         let now = clock::now();
-        // After an error such as running out of descriptors no event announces what waits.
-        self.accept_again = self.requests.accept(now);
+        self.accept_again = self.requests.look_at_door(now);
         self.requests.handle_timeouts(now);
         let mut shard = self.shard.borrow_mut();
         shard.handle_timeouts(now, TICK_MS);

@@ -24,12 +24,14 @@ use mio::{Interest, Registry, Token};
 use tokio::sync::{mpsc, watch};
 use tracing::trace;
 
+use crate::admission::Admission;
 use crate::clock;
 use crate::http::{AllowedOrigins, DateClock, HttpContext, Meter, Pages, RequestRates, Taken};
 use crate::logs::{Journal, target};
 use event_loop::EventLoop;
 use questions::{QUESTIONS_MAX, Question};
 pub(crate) use questions::{Questions, worst_connections};
+pub(crate) use requests::REFUSALS_MAX;
 use socket::DataSocket;
 
 /// What a shard's thread is started with.
@@ -41,6 +43,7 @@ pub(crate) struct ShardSpec {
     pub(crate) listener: TcpListener,
     pub(crate) allowed_origins: Arc<AllowedOrigins>,
     pub(crate) rates: Arc<RequestRates>,
+    pub(crate) admission: Arc<Admission>,
     /// The counters of all shards, which count in their own.
     pub(crate) meter: Meter,
     pub(crate) journal: Arc<Journal>,
@@ -103,6 +106,7 @@ fn run(
             local,
             allowed_origins: spec.allowed_origins,
             rates: spec.rates,
+            admission: spec.admission,
             counters: spec.meter.http[spec.index].clone(),
             meter: spec.meter,
             journal: spec.journal,
@@ -124,6 +128,11 @@ impl LocalShard {
     /// The node's topics.
     pub(crate) fn topics(&self) -> Arc<TopicTable> {
         self.shard.borrow().topics().clone()
+    }
+
+    /// Connections of the engine that are not gone yet.
+    fn connection_count(&self) -> usize {
+        self.shard.borrow().connection_count()
     }
 
     /// As [`Shard::wait`].

@@ -80,7 +80,11 @@ pub(crate) struct Kept {
 
 impl Kept {
     pub(crate) async fn connect(server: &Server) -> Self {
-        Self { stream: TcpStream::connect(server.addr()).await.unwrap(), unread: Vec::new() }
+        Self::connect_to(&server.addr().to_string()).await
+    }
+
+    pub(crate) async fn connect_to(addr: &str) -> Self {
+        Self { stream: TcpStream::connect(addr).await.unwrap(), unread: Vec::new() }
     }
 
     pub(crate) async fn send(&mut self, start: &str, headers: &[&str], body: &[u8]) {

@@ -2,6 +2,22 @@
 
 use std::time::Duration;
 
+use hyper::StatusCode;
+use hyper::header::{HeaderMap, RETRY_AFTER};
+
+/// The longest time that a broker may ask for with `Retry-After`.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+
+/// How long a broker that is too busy asks to be left alone, if it does. A date in place of seconds,
+/// which no broker sends, is passed over (RFC 9110 section 10.2.3).
+pub(crate) fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
+    if !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        return None;
+    }
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
+}
+
 /// Exponential backoff with full jitter: the n-th wait in a row is drawn evenly from `min` to
 /// `min * 2^n`, never over `max`. Jitter keeps the clients of a restarted broker from coming back
 /// in one instant.
@@ -94,6 +110,22 @@ mod tests {
         backoff.connection_lived(MAX);
         assert_eq!(backoff.attempt(), 1);
         assert!(backoff.next() <= 2 * MIN);
+    }
+
+    #[test]
+    fn only_a_busy_broker_says_when_to_come_back_and_not_for_hours() {
+        let asked = |status, value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, value.parse().unwrap());
+            retry_after(status, &headers).map(|wait| wait.as_secs())
+        };
+        let busy = StatusCode::SERVICE_UNAVAILABLE;
+        assert_eq!(asked(busy, "7"), Some(7));
+        assert_eq!(asked(StatusCode::TOO_MANY_REQUESTS, "0"), Some(0));
+        assert_eq!(asked(busy, "86400"), Some(60));
+        assert_eq!(asked(busy, "Fri, 31 Dec 1999 23:59:59 GMT"), None);
+        assert_eq!(asked(StatusCode::FORBIDDEN, "7"), None);
+        assert_eq!(retry_after(busy, &HeaderMap::new()), None);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 
 use crate::address::Address;
+use crate::backoff::retry_after;
 use crate::buffered::Charge;
 use crate::error::Error;
 use crate::link::{Loss, Progress};
@@ -233,6 +234,7 @@ fn refusal(address: &Address, error: WsError) -> Error {
                 address: address.host_port.clone(),
                 status: response.status().as_u16(),
                 detail,
+                retry_after: retry_after(response.status(), response.headers()),
             }
         }
         WsError::Io(error) => {

@@ -72,12 +72,15 @@ struct Outage {
     loss: Loss,
     /// Set if the client must not come back.
     fatal: Option<Error>,
+    /// How long the broker wants to be left alone.
+    at_least: Duration,
 }
 
 impl From<Error> for Outage {
     fn from(error: Error) -> Self {
         let fatal = error.is_final().then(|| error.clone());
-        Self { loss: error.into(), fatal }
+        let at_least = error.retry_after().unwrap_or_default();
+        Self { loss: error.into(), fatal, at_least }
     }
 }
 
@@ -86,7 +89,7 @@ impl From<Loss> for Outage {
         let fatal = loss.code.filter(|code| !code.reconnects());
         let reason = loss.reason.clone();
         let fatal = fatal.map(|code| Error::ClosedByBroker { code, reason });
-        Self { loss, fatal }
+        Self { loss, fatal, at_least: Duration::ZERO }
     }
 }
 
@@ -109,7 +112,8 @@ impl Driver {
             }
             let drain_window = self.session.take_drain_window();
             let asked = asked.or_else(|| drain_window.map(Backoff::within));
-            let wait = asked.unwrap_or_else(|| self.backoff.next());
+            // Many are told the same time, so the usual wait comes on top of it.
+            let wait = outage.at_least + asked.unwrap_or_else(|| self.backoff.next());
             self.shared.events.emit(disconnected(Some(wait)));
             opened = match self.open_after(wait).await {
                 Some(opened) => opened,

@@ -79,6 +79,9 @@ pub enum Error {
         status: u16,
         /// What the response's body said; empty if nothing.
         detail: String,
+        /// How long the broker asks to be left alone (`Retry-After` of a 429 or 503), at most a
+        /// minute. A client that is reconnecting waits so long and some time more by itself.
+        retry_after: Option<Duration>,
     },
     /// The HTTP proxy does not open a tunnel to the broker (RFC 9110 section 9.3.6); with status
     /// 407 it wants other credentials.
@@ -137,6 +140,14 @@ impl Error {
     #[must_use]
     pub fn outcome_is_unknown(&self) -> bool {
         matches!(self, Self::ConnectionLost | Self::TimedOut { .. })
+    }
+
+    /// How long the broker asks to be left alone.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::UpgradeRefused { retry_after, .. } => *retry_after,
+            _ => None,
+        }
     }
 
     /// Whether coming back to the broker with the same session would fail in the same way.

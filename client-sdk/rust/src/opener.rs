@@ -101,7 +101,9 @@ impl Opener {
         let opening = self.begin(transport, route, connect_id, frames);
         let opened = timeout(limit, opening).await;
         opened.unwrap_or_else(|_| Err(self.timed_out(limit))).map_err(|error| {
-            let is_answer = matches!(error, Error::Refused(_) | Error::ClosedByBroker { .. });
+            // Who says when to come back is the broker, and another transport would ask it again.
+            let is_answer = matches!(error, Error::Refused(_) | Error::ClosedByBroker { .. })
+                || error.retry_after().is_some();
             Failure { error, is_blocked: !is_answer }
         })
     }

@@ -15,12 +15,12 @@ use clap::{Parser, Subcommand};
 
 pub(crate) use compare::{CompareArgs, CompareRunsArgs, ReportArgs};
 pub(crate) use load::{FanoutArgs, FloorArgs, IdleArgs, ReplayArgs};
-pub(crate) use recovery::{ResumeArgs, SlowArgs, StallArgs, StormArgs, WhenClosed};
+pub(crate) use recovery::{ExhaustArgs, ResumeArgs, SlowArgs, StallArgs, StormArgs, WhenClosed};
 pub(crate) use shared::{AudienceArgs, GeneratorArgs, PayloadArgs, ServerArgs, TopicArgs};
 
 use crate::{
-    changes, compare as comparison, fanout, floor, idle, metrics, replay, report_page, resume,
-    slow, storm, worker,
+    changes, compare as comparison, exhaust, fanout, floor, idle, metrics, replay, report_page,
+    resume, slow, storm, worker,
 };
 
 /// The run measured, but messages were lost, doubled or reordered, or connections were closed.
@@ -63,6 +63,9 @@ enum Command {
     /// Drop all subscribers at once and check that each recovers every message when it returns
     #[command(after_help = recovery::STORM_EXAMPLES)]
     Storm(StormArgs),
+    /// Let a crowd in until no descriptor is left, and measure what those who are connected feel
+    #[command(after_help = recovery::EXHAUST_EXAMPLES)]
+    Exhaust(ExhaustArgs),
     /// Follow one topic by every transport in turn and count every byte of it
     #[command(after_help = compare::COMPARE_EXAMPLES)]
     Compare(Box<CompareArgs>),
@@ -95,6 +98,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Slow(args) => slow::run(&args),
         Command::Resume(args) => resume::run(&args),
         Command::Storm(args) => storm::run(&args),
+        Command::Exhaust(args) => exhaust::run(&args),
         Command::Compare(args) => comparison::run(&args),
         Command::Report(args) => report_page::run(&args),
         Command::CompareRuns(args) => changes::run(&args),

@@ -1,4 +1,5 @@
-//! What the subcommands about slow and returning readers take: `slow`, `resume`, `storm`.
+//! What the subcommands about slow, returning and unwanted readers take: `slow`, `resume`, `storm`,
+//! `exhaust`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -172,6 +173,55 @@ pub(crate) struct StormArgs {
     #[command(flatten)]
     pub generator: GeneratorArgs,
 }
+
+/// Arguments of `exhaust`.
+#[derive(Debug, Args)]
+pub(crate) struct ExhaustArgs {
+    #[command(flatten)]
+    pub audience: AudienceArgs,
+    /// Open loop: deliveries per second to all connections together
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = rate)]
+    pub deliveries: f64,
+    #[command(flatten)]
+    pub payload: PayloadArgs,
+    /// How long to measure
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = duration)]
+    pub duration: Duration,
+    /// How long to publish before that
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
+    pub warmup: Duration,
+    /// Files that the server may have open (RLIMIT_NOFILE of its process); with --server 300 more
+    /// than there are connections if missing, otherwise it is left as it is
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub descriptors: Option<u64>,
+    /// How many want in, each one attempt after the other
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 200,
+        value_parser = clap::value_parser!(u32).range(1..=10_000)
+    )]
+    pub openers: u32,
+    /// How long each waits after it was turned away
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = duration)]
+    pub pause: Duration,
+    #[command(flatten)]
+    pub server: ServerArgs,
+    #[command(flatten)]
+    pub generator: GeneratorArgs,
+}
+
+pub(super) const EXHAUST_EXAMPLES: &str = "\
+Examples:
+  loadgen exhaust --server target/release/fanfare --rounds 5
+  loadgen exhaust --server target/release/fanfare --openers 1000 --pause 10ms
+
+Each round measures without the crowd and then with it, with a fresh broker each if --server starts
+it. The crowd keeps every connection that it gets, does not read from it, and after a refusal, or
+two seconds without an answer, pauses and tries again. Measuring begins once the broker takes
+nobody any more. At its end all that the crowd has is released, while it still wants in: how long
+it takes until one of it has a WebSocket again is told. A --duration beyond 25 s would have the
+broker close those that do not answer its pings.";
 
 pub(super) const SLOW_EXAMPLES: &str = "\
 Examples:

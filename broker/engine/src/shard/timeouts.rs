@@ -50,8 +50,8 @@ impl<S: Socket> Shard<S> {
     /// Adapts the marks to what the whole node has unsent, and closes who is over them.
     fn tighten_marks(&mut self, now: Now) {
         let outbox_bytes = self.counters.outbox_bytes.get() as usize;
-        let total_bytes = self.topics.outbox_totals().report(self.index, outbox_bytes);
-        self.marks.adapt(&self.limits, total_bytes);
+        let total = self.topics.outbox_totals().report(self.index, outbox_bytes);
+        self.marks.adapt(&self.limits, total);
         self.counters.outbox_pressure.set(self.marks.pressure().into());
         if !self.marks.are_tightened() || planted(Fault::SpareTheWorst) {
             return;

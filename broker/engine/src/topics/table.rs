@@ -174,6 +174,12 @@ impl TopicTable {
         &self.mailboxes
     }
 
+    /// Tells whether the node is short of memory. While it is, the marks of outboxes are halved
+    /// as if these were over their budget.
+    pub fn set_short_of_memory(&self, is_short: bool) {
+        self.outbox_totals.set_short_of_memory(is_short);
+    }
+
     /// What the shards' outboxes hold.
     pub(crate) fn outbox_totals(&self) -> &OutboxTotals {
         &self.outbox_totals

@@ -15,6 +15,7 @@ use fanfare_engine::TopicTable;
 use prometheus::TextEncoder;
 use tokio::sync::watch;
 
+use crate::admission::Admission;
 use crate::http::Meter;
 use crate::logs::LogControl;
 use values::Scrape;
@@ -24,6 +25,7 @@ pub(super) struct Metrics {
     pub(super) topics: Arc<TopicTable>,
     pub(super) meter: Meter,
     pub(super) logs: LogControl,
+    pub(super) admission: Arc<Admission>,
     /// True while the broker stops.
     pub(super) stopping: watch::Receiver<bool>,
     pub(super) started: SystemTime,

@@ -10,6 +10,7 @@ use fanfare_engine::{
 
 use super::Metrics;
 use super::process::Process;
+use crate::admission::Admission;
 use crate::clock;
 use crate::http::{Total, Transport};
 
@@ -73,7 +74,11 @@ impl<'a> Scrape<'a> {
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        !*self.metrics.stopping.borrow()
+        !*self.metrics.stopping.borrow() && !self.admission().sheds_for_long()
+    }
+
+    pub(super) fn admission(&self) -> &Admission {
+        &self.metrics.admission
     }
 
     /// Lines of the log that could not be written.
@@ -120,6 +125,14 @@ pub(super) fn failed_handshakes(scrape: &Scrape<'_>) -> Series {
         one("refused", scrape.sum(|c| &c.handshakes_refused)),
         one("timed_out", scrape.sum(|c| &c.handshakes_timed_out)),
     ]
+}
+
+pub(super) fn refused(scrape: &Scrape<'_>) -> Series {
+    scrape.admission().refused().map(|(reason, count)| one(reason, count)).to_vec()
+}
+
+pub(super) fn accept_errors(scrape: &Scrape<'_>) -> Series {
+    scrape.admission().accept_errors().map(|(reason, count)| one(reason, count)).to_vec()
 }
 
 /// A count by namespace: those with options of their own, and `other`.

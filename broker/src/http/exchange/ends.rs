@@ -4,16 +4,26 @@ use fanfare_engine::{Limits, Now, WaiterKey};
 use http::StatusCode;
 
 use super::{Answer, CONGESTION_PATIENCE_MS, Exchange, HttpContext, Phase, Step, Transport, Usage};
+use crate::http::no_room;
 use crate::http::problem::problem;
 
 /// How long the end of a connection is waited for, so that its last reply can be read: closing
 /// while the peer sends would reset the connection and throw the reply away.
 const LINGER_MS: u64 = 1_000;
 
+/// How long a connection that is refused may take to say what it wants, which is of no use: others
+/// wait to be refused.
+const REFUSED_PATIENCE_MS: u64 = 1_000;
+
 impl Exchange {
     /// Whether a request of this connection was answered.
     pub(crate) fn has_served(&self) -> bool {
         self.has_served
+    }
+
+    /// Whether nothing that it asks is done.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refusal.is_some()
     }
 
     /// What the connection waits for.
@@ -45,6 +55,7 @@ impl Exchange {
     /// When the phase has lasted too long, in milliseconds.
     pub(crate) fn due_ms(&self, limits: &Limits) -> u64 {
         let patience = match &self.phase {
+            Phase::Head if self.is_refused() => REFUSED_PATIENCE_MS,
             Phase::Head if self.has_served && self.unread.is_empty() => limits.http_idle_timeout_ms,
             Phase::Head => limits.handshake_timeout_ms,
             Phase::Body(receiving) => {
@@ -69,11 +80,15 @@ impl Exchange {
         match &mut self.phase {
             // Between two requests silence is no fault, and a reply to none would confuse.
             Phase::Head if self.has_served && self.unread.is_empty() => self.end(false, now),
+            Phase::Head if let Some(refusal) = self.refusal => {
+                self.refuse(no_room(refusal).reply, out, context, now)
+            }
             Phase::Head => {
                 let seconds = limits.handshake_timeout_ms as f64 / 1_000.0;
                 let detail = format!("no whole request came within {seconds} s");
                 context.shard_counters.handshakes_timed_out.add(1);
-                self.refuse(StatusCode::REQUEST_TIMEOUT, &detail, out, context, now)
+                let reply = problem(StatusCode::REQUEST_TIMEOUT, &detail);
+                self.refuse(reply, out, context, now)
             }
             Phase::Body(_) => {
                 let detail =

@@ -17,8 +17,9 @@ use super::head::{self, BodyLength, HEAD_BYTES_MAX, Head};
 use super::problem::problem;
 use super::publishing::{self, Publication, Upload};
 use super::reading::Wait;
-use super::reply::{self, Framing};
+use super::reply::{self, Framing, Reply};
 use super::{Answer, Asked, Begun, HttpContext, Takeover};
+use crate::admission::Refusal;
 
 /// How long a `POST` waits for a node that is behind, before it is told to come back.
 const CONGESTION_PATIENCE_MS: u64 = 2_000;
@@ -35,6 +36,8 @@ pub(crate) struct Exchange {
     /// When the phase began.
     began: Now,
     peer: IpAddr,
+    /// Why nothing that it asks is done, if so.
+    refusal: Option<Refusal>,
     has_served: bool,
 }
 
@@ -93,9 +96,9 @@ pub(crate) enum Step {
 }
 
 impl Exchange {
-    pub(crate) fn new(peer: IpAddr, now: Now) -> Self {
+    pub(crate) fn new(peer: IpAddr, refusal: Option<Refusal>, now: Now) -> Self {
         let (phase, unread) = (Phase::Head, Vec::new());
-        Self { phase, unread, began: now, peer, has_served: false }
+        Self { phase, unread, began: now, peer, refusal, has_served: false }
     }
 
     /// Takes what was read and writes replies to `out`.
@@ -165,8 +168,8 @@ impl Exchange {
                 Ok(None) => (0, Some(Step::Read)),
                 Ok(Some(head)) => self.begin(head, input, out, context, now),
                 Err(error) => {
-                    let step = self.refuse(error.status(), &error.to_string(), out, context, now);
-                    (0, Some(step))
+                    let reply = problem(error.status(), &error.to_string());
+                    (0, Some(self.refuse(reply, out, context, now)))
                 }
             },
             Phase::Body(receiving) => {
@@ -199,7 +202,7 @@ impl Exchange {
             is_old: request.version() == http::Version::HTTP_10,
             is_head: request.method() == Method::HEAD,
         };
-        let (asked, begun) = super::begin(&request, self.peer, context, now);
+        let (asked, begun) = super::begin(&request, (self.peer, self.refusal), context, now);
         let sizes = Sizes { head_in: len, ..Sizes::default() };
         let mut exchanged = Exchanged { asked, framing, sizes };
         match begun {
@@ -351,19 +354,11 @@ impl Exchange {
     }
 
     /// Answers what is no valid request, and ends.
-    fn refuse(
-        &mut self,
-        status: StatusCode,
-        detail: &str,
-        out: &mut Vec<u8>,
-        context: &HttpContext,
-        now: Now,
-    ) -> Step {
+    fn refuse(&mut self, reply: Reply, out: &mut Vec<u8>, context: &HttpContext, now: Now) -> Step {
         let framing = Framing { keeps_alive: false, is_old: false, is_head: false };
         let exchanged = Exchanged { asked: Asked::default(), framing, sizes: Sizes::default() };
         let usage = Usage::nothing(Transport::Other);
-        let answer = Answer { reply: problem(status, detail), usage };
-        self.answer(exchanged, answer, out, context, now);
+        self.answer(exchanged, Answer { reply, usage }, out, context, now);
         self.end(true, now)
     }
 

@@ -1,17 +1,20 @@
 //! Connections that speak HTTP: from `accept` on, between requests, and while they wait.
 //!
-//! Owns the listener and what it has accepted, until it becomes a connection of the engine. Reads
-//! through the shard's one buffer, so an idle poller owns none, and no task and no timer either.
-//! What a connection says and may do is in `http::Exchange`.
+//! Owns what was accepted, until it becomes a connection of the engine. Reads through the shard's
+//! one buffer, so an idle poller owns none, and no task and no timer either. What a connection says
+//! and may do is in `http::Exchange`.
 
+mod door;
 mod timers;
 mod writing;
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{self, ErrorKind, Read};
+use std::io::{ErrorKind, Read};
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use door::Door;
+pub(crate) use door::REFUSALS_MAX;
 use fanfare_engine::{Now, WaiterKey};
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
@@ -19,16 +22,14 @@ use mio::{Interest, Registry, Token};
 use slab::Slab;
 use timers::Timers;
 
+use crate::admission::Refusal;
 use crate::http::{Exchange, HttpContext, Step, Taken};
-
-/// The token of the listener in each shard's poll.
-const LISTENER: Token = Token(usize::MAX - 1);
 
 /// Set in the tokens of connections that are still here.
 const REQUEST_BIT: usize = 1 << (usize::BITS - 2);
 
-/// Connections accepted in a row before established ones get their turn.
-const ACCEPTS_PER_TURN: usize = 64;
+/// Where the tokens of the listener and the waker begin.
+const TOKENS_END: usize = usize::MAX - 2;
 
 /// Reads of one connection in a row before others get their turn.
 const READS_PER_TURN: usize = 4;
@@ -40,7 +41,7 @@ const READ_BYTES: usize = 64 * 1_024;
 const ANSWERS_PER_TURN: usize = 512;
 
 pub(super) struct Requests {
-    listener: Option<TcpListener>,
+    door: Door,
     registry: Registry,
     context: Rc<HttpContext>,
     clients: Slab<Client>,
@@ -84,16 +85,11 @@ enum End {
 }
 
 impl Requests {
-    pub(super) fn new(
-        mut listener: TcpListener,
-        registry: Registry,
-        context: Rc<HttpContext>,
-    ) -> io::Result<Self> {
-        registry.register(&mut listener, LISTENER, Interest::READABLE)?;
+    pub(super) fn new(listener: TcpListener, registry: Registry, context: Rc<HttpContext>) -> Self {
         let shards = context.topics.mailboxes().len();
         let unsent_bytes_max = context.topics.limits().outbox_total_bytes_max / shards;
-        Ok(Self {
-            listener: Some(listener),
+        Self {
+            door: Door::new(listener),
             registry,
             context,
             clients: Slab::new(),
@@ -105,17 +101,17 @@ impl Requests {
             out: Vec::new(),
             unsent_bytes: 0,
             unsent_bytes_max,
-        })
+        }
     }
 
     /// Whether an event with this token is about the listener.
     pub(super) fn is_listener(token: Token) -> bool {
-        token == LISTENER
+        Door::is_token(token)
     }
 
     /// The connection that an event is about, if it is one of those here.
     pub(super) fn index(token: Token) -> Option<usize> {
-        let is_here = token.0 & REQUEST_BIT != 0 && token.0 < LISTENER.0 - 1;
+        let is_here = token.0 & REQUEST_BIT != 0 && token.0 < TOKENS_END;
         is_here.then_some(token.0 & !REQUEST_BIT)
     }
 
@@ -133,37 +129,25 @@ impl Requests {
         !self.congested.is_empty()
     }
 
-    /// Accepts what waits. Whether more may be waiting. An error such as running out of
-    /// descriptors ends the turn; the next tick tries again, so that it does not spin.
-    pub(super) fn accept(&mut self, now: Now) -> bool {
-        for _ in 0..ACCEPTS_PER_TURN {
-            let Some(listener) = &self.listener else { return false };
-            match listener.accept() {
-                Ok((stream, peer)) => self.admit(stream, peer.ip(), now),
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == ErrorKind::ConnectionAborted => {}
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return false,
-                Err(error) => {
-                    self.context.shard_counters.accept_errors.add(1);
-                    self.context.journal.accept_failed(&error, now);
-                    return false;
-                }
-            }
-        }
-        true
-    }
-
-    fn admit(&mut self, mut stream: TcpStream, peer: IpAddr, now: Now) {
+    /// Takes in a connection, perhaps only to refuse what it asks. `false`: it cannot be watched,
+    /// and is dropped.
+    fn admit(
+        &mut self,
+        mut stream: TcpStream,
+        peer: IpAddr,
+        refusal: Option<Refusal>,
+        now: Now,
+    ) -> bool {
         let index = self.clients.vacant_key();
         if self.registry.register(&mut stream, token(index), Interest::READABLE).is_err() {
-            return;
+            return false;
         }
         self.accepted += 1;
         self.context.shard_counters.accepted.add(1);
         self.clients.insert(Client {
             stream,
             serial: self.accepted,
-            exchange: Exchange::new(peer, now),
+            exchange: Exchange::new(peer, refusal, now),
             unsent: Vec::new(),
             sent: now,
             has_more: false,
@@ -171,6 +155,7 @@ impl Requests {
         });
         self.context.counters.connections.set(self.clients.len() as u64);
         self.set_timer(index);
+        true
     }
 
     /// Reads and writes what an event announces.
@@ -379,11 +364,12 @@ impl Requests {
     /// Cuts what is still here.
     pub(super) fn abandon(&mut self) {
         self.clients.clear();
+        self.door.refused = 0;
     }
 
     /// Stops accepting, answers who waits, and ends what has not begun anything.
     pub(super) fn stop(&mut self, now: Now) {
-        self.listener = None;
+        self.door.close();
         self.context.is_stopping.set(true);
         let indices: Vec<usize> = self.clients.iter().map(|(index, _)| index).collect();
         for index in indices {
@@ -400,6 +386,7 @@ impl Requests {
     fn remove(&mut self, index: usize, now: Now) {
         let Some(client) = self.clients.try_remove(index) else { return };
         self.unsent_bytes -= client.unsent.len();
+        self.door.refused -= usize::from(client.exchange.is_refused());
         self.context.counters.connections.set(self.clients.len() as u64);
         self.timers.forget(index);
         self.out.clear();

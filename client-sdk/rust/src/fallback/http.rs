@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{
     ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, PROXY_AUTHORIZATION,
-    RETRY_AFTER, USER_AGENT,
+    USER_AGENT,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use crate::address::Address;
+use crate::backoff::retry_after;
 use crate::error::Error;
 use crate::link::Loss;
 use crate::proxy::{self, Proxy};
@@ -29,9 +30,6 @@ const IDLE_MAX: Duration = Duration::from_secs(20);
 
 /// The longest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
-
-/// The longest time that a broker may ask for with `Retry-After`.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
 /// Where the broker is and what each request says of the client.
 #[derive(Debug)]
@@ -275,9 +273,7 @@ impl Answer {
         if !is_busy || !self.is_problem() {
             return None;
         }
-        let seconds = self.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let wait = seconds.and_then(|text| text.parse().ok()).map_or(1, |seconds: u64| seconds);
-        Some(Duration::from_secs(wait).min(RETRY_AFTER_MAX))
+        Some(retry_after(self.status, &self.headers).unwrap_or(Duration::from_secs(1)))
     }
 
     /// The broker's refusal, or the loss that any other answer is.

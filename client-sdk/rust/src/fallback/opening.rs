@@ -11,6 +11,7 @@ use super::http::{Caller, Dialer, HttpConnection};
 use super::long_poll::{self, Answered};
 use super::sse::{NotOpened, OpenStream};
 use super::url::Url;
+use crate::backoff::retry_after;
 use crate::error::Error;
 use crate::link::Loss;
 use crate::proxy::Route;
@@ -91,8 +92,9 @@ impl Plan {
                 detail: format!("the answer is not what {transport} needs"),
             },
             Answered::Otherwise(answer) => {
-                let status = answer.status.as_u16();
-                Error::UpgradeRefused { address, status, detail: answer.detail() }
+                let retry_after = retry_after(answer.status, &answer.headers);
+                let (status, detail) = (answer.status.as_u16(), answer.detail());
+                Error::UpgradeRefused { address, status, detail, retry_after }
             }
         }
     }

@@ -95,6 +95,25 @@ async fn if_nothing_gets_through_the_error_is_that_of_the_preferred_transport() 
 }
 
 #[tokio::test]
+async fn a_broker_that_is_full_is_left_alone_as_long_as_it_asks_over_every_transport() {
+    const FULL: &str = "Content-Type: application/problem+json\r\nRetry-After: 1\r\n";
+    for transports in [&[Transport::WebSocket, Transport::Sse][..], &[Transport::LongPoll]] {
+        let mut web = Web::bind().await;
+        let builder = || web.builder().transports(transports.iter().copied());
+        let (client, ()) = tokio::join!(builder().connect(), async {
+            web.any().await.answer(503, FULL, r#"{"detail":"full"}"#).await;
+        });
+        match client.unwrap_err() {
+            Error::UpgradeRefused { status: 503, detail, retry_after, .. } => {
+                assert_eq!((&*detail, retry_after), ("full", Some(Duration::from_secs(1))));
+            }
+            other => panic!("{other:?}"),
+        }
+        web.nothing().await;
+    }
+}
+
+#[tokio::test]
 async fn only_the_allowed_transports_are_tried_in_their_order() {
     let mut web = Web::bind().await;
     let builder = web.builder().transports([Transport::LongPoll, Transport::Sse]);

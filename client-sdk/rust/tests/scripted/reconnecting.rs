@@ -5,7 +5,8 @@ use std::time::Duration;
 use fanfare_client::{CloseCode, Error, ErrorCode, ErrorReply, Event, Events, Payload};
 use fanfare_protocol::limits::COMMANDS_PER_FRAME_MAX;
 use fanfare_protocol::{Command, Request};
-use tokio::time::timeout;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, timeout};
 
 use crate::peer::{
     A_MOMENT, Peer, SOON, next_text, position, position_of, published_text, subscribe_of,
@@ -64,6 +65,31 @@ async fn a_lost_connection_is_replaced_with_all_subscriptions_in_one_frame() {
     }
     assert_eq!(next(&mut events).await, Event::Connecting { attempt: 2 });
     assert!(matches!(next(&mut events).await, Event::Connected { .. }));
+}
+
+#[tokio::test]
+async fn a_broker_that_is_full_is_asked_again_when_it_wants_to_be_and_not_before() {
+    let peer = Peer::bind().await;
+    let (client, link) = peer.client(peer.builder()).await;
+    let mut events = client.events();
+    drop(link);
+    let mut stream = peer.accept_tcp().await;
+    let mut request = vec![0; 4_096];
+    let bytes = stream.read(&mut request).await.expect("a request");
+    assert!(request[..bytes].ends_with(b"\r\n\r\n"));
+    let refused = Instant::now();
+    let full = "HTTP/1.1 503 Full\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
+    stream.write_all(full.as_bytes()).await.expect("an open connection");
+    drop(stream);
+
+    let (_link, _) = peer.serve().await;
+    assert!(refused.elapsed() >= Duration::from_secs(1), "{:?}", refused.elapsed());
+    assert!(disconnected(&mut events).await.2 < Some(Duration::from_secs(1)), "of the loss");
+    let (_, reason, wait) = disconnected(&mut events).await;
+    assert!(reason.contains("503"), "{reason}");
+    // The usual wait comes on top, or all who are told the same would come together.
+    let most = Duration::from_secs(1) + Duration::from_millis(40);
+    assert!(wait > Some(Duration::from_secs(1)) && wait <= Some(most), "{wait:?}");
 }
 
 #[tokio::test]

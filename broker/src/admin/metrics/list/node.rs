@@ -15,8 +15,14 @@ pub(super) const HEALTH: &[Metric] = &[
     gauge(
         "fanfare_ready",
         "flag",
-        "1 while connections are accepted, 0 while it stops.",
+        "1 while connections are accepted, 0 while it stops, and once it has shed for 5 seconds.",
         Node(|s| Some(f64::from(u8::from(s.is_ready())))),
+    ),
+    gauge(
+        "fanfare_shedding",
+        "flag",
+        "1 while new connections are refused because the memory budget is used up.",
+        Node(|s| Some(f64::from(u8::from(s.admission().is_shedding())))),
     ),
     gauge(
         "fanfare_shard_tick_age_seconds",

@@ -73,6 +73,31 @@ pub(super) const SLOWNESS: &[Metric] = &[
 
 pub(super) const BUDGETS: &[Metric] = &[
     gauge(
+        "fanfare_places_taken",
+        "connections",
+        "Connections that have a place, those that speak HTTP included.",
+        Node(|s| Some(s.admission().taken() as f64)),
+    ),
+    gauge(
+        "fanfare_places_limit",
+        "connections",
+        "Connections beyond which new ones are refused: what descriptors or the operator allow.",
+        Node(|s| Some(s.admission().connections_max() as f64)),
+    ),
+    gauge(
+        "fanfare_memory_used_bytes",
+        "bytes",
+        "Memory that is compared with the budget: what the process has resident, or, where the \
+         budget follows from its control group, what that has in use without files.",
+        Node(|s| Some(s.admission().memory().used as f64)),
+    ),
+    gauge(
+        "fanfare_memory_budget_bytes",
+        "bytes",
+        "Memory from which new connections are refused; 0 if there is no budget.",
+        Node(|s| Some(s.admission().memory().budget.unwrap_or_default() as f64)),
+    ),
+    gauge(
         "fanfare_outbox_bytes",
         "bytes",
         "Bytes of frames accepted for connections and not yet handed to the network.",

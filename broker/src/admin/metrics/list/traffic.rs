@@ -34,9 +34,19 @@ pub(super) const CONNECTIONS: &[Metric] = &[
     counter(
         "fanfare_accept_errors_total",
         "errors",
-        "Connections that the system could not hand over, as where file descriptors run out.",
-        Sum(|c| &c.accept_errors),
-    ),
+        "Connections that the system could not hand over, by what it was short of. Each shard \
+         tries 20 times a second while it lasts.",
+        Labelled(values::accept_errors),
+    )
+    .labels(&["reason"]),
+    counter(
+        "fanfare_connections_refused_total",
+        "connections",
+        "Connections that were told to come back later (503), because there was no place for them: \
+         as many as `descriptors` allow, or as the operator does (`limit`), or no `memory`.",
+        Labelled(values::refused),
+    )
+    .labels(&["reason"]),
     counter(
         "fanfare_handshakes_failed_total",
         "handshakes",

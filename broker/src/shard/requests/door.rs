@@ -1,0 +1,170 @@
+//! How connections come in: as many as there are places for. Of the others a few at a time are
+//! taken in to be told that there is none; the rest waits in the kernel, where it costs nothing.
+//!
+//! Owns the listener. While nobody can be let in it is not in the poll, so whoever comes then does
+//! not wake the shard: a look with each tick is all that a crowd at the door costs.
+
+use std::io::{self, ErrorKind};
+use std::net::IpAddr;
+
+use fanfare_engine::Now;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry, Token};
+
+use super::Requests;
+
+/// The token of the listener in each shard's poll.
+const LISTENER: Token = Token(usize::MAX - 1);
+
+/// Connections accepted in a row before established ones get their turn.
+const ACCEPTS_PER_TURN: usize = 64;
+
+/// Most connections of a shard at a time that are there to be refused, and most that begin to be in
+/// one tick: stragglers are told at once.
+pub(crate) const REFUSALS_MAX: usize = 16;
+
+/// Refusals that each tick allows beside those that ticks before have left: 20 a second, which take
+/// a thousandth of a core, however many want in.
+const REFUSALS_PER_TICK: usize = 1;
+
+pub(super) struct Door {
+    /// None once the broker stops.
+    listener: Option<TcpListener>,
+    /// Whether the poll tells of those who come.
+    is_watched: bool,
+    /// Places of the node that connections of this shard had when it last looked.
+    places: usize,
+    /// Connections that are here only to be refused. They have no place.
+    pub(super) refused: usize,
+    /// How many more may begin to be refused.
+    refusals_left: usize,
+}
+
+/// What `accept` found.
+enum Arrival {
+    One(TcpStream, IpAddr),
+    Nobody,
+    Failed(io::Error),
+}
+
+impl Door {
+    pub(super) fn new(listener: TcpListener) -> Self {
+        Self {
+            listener: Some(listener),
+            is_watched: false,
+            places: 0,
+            refused: 0,
+            refusals_left: REFUSALS_MAX,
+        }
+    }
+
+    /// Whether an event with this token is about the listener.
+    pub(super) fn is_token(token: Token) -> bool {
+        token == LISTENER
+    }
+
+    /// Lets nobody in any more.
+    pub(super) fn close(&mut self) {
+        self.listener = None;
+    }
+
+    fn next(&self) -> Arrival {
+        let Some(listener) = &self.listener else { return Arrival::Nobody };
+        loop {
+            match listener.accept() {
+                Ok((stream, peer)) => return Arrival::One(stream, peer.ip()),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Arrival::Nobody,
+                // Each takes one from the queue, so this ends.
+                Err(e) if e.kind() == ErrorKind::ConnectionAborted => {}
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Arrival::Failed(e),
+            }
+        }
+    }
+
+    /// Asks the poll to tell of those who come, or not to. It tells of those who are there already.
+    fn watch(&mut self, wanted: bool, registry: &Registry) {
+        let Some(listener) = &mut self.listener else { return };
+        if self.is_watched == wanted {
+            return;
+        }
+        let changed = match wanted {
+            true => registry.register(listener, LISTENER, Interest::READABLE),
+            false => registry.deregister(listener),
+        };
+        // Fails only for want of the kernel's memory. The next tick looks and tries again.
+        if changed.is_ok() {
+            self.is_watched = wanted;
+        }
+    }
+}
+
+impl Requests {
+    /// Accepts what waits, as far as there are places. Whether more may be waiting that no event
+    /// will announce.
+    pub(in crate::shard) fn accept(&mut self, now: Now) -> bool {
+        self.return_places();
+        for _ in 0..ACCEPTS_PER_TURN {
+            if !self.context.admission.take() {
+                self.door.watch(false, &self.registry);
+                return false;
+            }
+            self.door.places += 1;
+            match self.door.next() {
+                Arrival::One(stream, peer) => {
+                    self.admit(stream, peer, None, now);
+                }
+                Arrival::Nobody => {
+                    self.return_places();
+                    self.door.watch(true, &self.registry);
+                    return false;
+                }
+                Arrival::Failed(error) => {
+                    self.return_places();
+                    self.context.journal.accept_failed(&error, now);
+                    self.context.admission.count_error(error.into());
+                    self.door.watch(false, &self.registry);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Looks at the door with each tick, whether an event has come or not: places come free, on
+    /// other shards too, and what the system was short of is there again. Whether more may be
+    /// waiting.
+    pub(in crate::shard) fn look_at_door(&mut self, now: Now) -> bool {
+        self.return_places();
+        self.door.refusals_left = (self.door.refusals_left + REFUSALS_PER_TICK).min(REFUSALS_MAX);
+        let Some(refusal) = self.context.admission.refusal() else { return self.accept(now) };
+        self.door.watch(false, &self.registry);
+        while self.door.refused < REFUSALS_MAX && self.door.refusals_left > 0 {
+            match self.door.next() {
+                Arrival::One(stream, peer) => {
+                    self.door.refusals_left -= 1;
+                    self.context.admission.count_refused(refusal);
+                    self.context.journal.turned_away(refusal.name(), now);
+                    if self.admit(stream, peer, Some(refusal), now) {
+                        self.door.refused += 1;
+                    }
+                }
+                Arrival::Nobody => break,
+                Arrival::Failed(error) => {
+                    self.context.journal.accept_failed(&error, now);
+                    self.context.admission.count_error(error.into());
+                    break;
+                }
+            }
+        }
+        false
+    }
+
+    /// Gives back the places of connections that are gone.
+    fn return_places(&mut self) {
+        let here = self.clients.len() - self.door.refused;
+        let open = here + self.context.local.connection_count();
+        self.context.admission.give_back(self.door.places.saturating_sub(open));
+        self.door.places = open;
+    }
+}
