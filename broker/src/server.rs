@@ -209,7 +209,8 @@ impl Server {
             counters.write().push(shard.counters);
             questions.push(shard.questions);
         }
-        let node = NodeView {
+        let view = NodeView {
+            node,
             topics: topics.clone(),
             admission: AdmissionWatch::new(admission.clone(), topics.clone()),
             meter,
@@ -217,7 +218,7 @@ impl Server {
             reloader: reloader.clone(),
             journal,
         };
-        let admin = admin::spawn(admin_listener, node, stopped)?;
+        let admin = admin::spawn(admin_listener, view, stopped)?;
         let server = Self { addr, admin, topics, admission, shards, counters, reloader, stop };
         server.tell_start();
         Ok(server)

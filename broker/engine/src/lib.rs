@@ -7,6 +7,7 @@
 mod counters;
 mod event_frame;
 mod fault;
+mod greatest;
 mod histogram;
 mod limits;
 mod mailbox;
@@ -33,11 +34,12 @@ pub use mailbox::Mailbox;
 pub use namespace::{NamespaceOptions, Namespaces, SlowConsumer};
 pub use outbox::Outbox;
 pub use shard::{
-    Closed, ConnectionKind, ConnectionReport, ConnectionState, EventSource, Key, NodeName,
-    ReadOutcome, Shard, Socket, StreamOptions, WaitError, WaiterKey,
+    Closed, ConnectionKind, ConnectionOrder, ConnectionQuery, ConnectionReport, ConnectionState,
+    ConnectionTarget, EventSource, Key, NodeName, ReadOutcome, Shard, Socket, StreamOptions,
+    WaitError, WaiterKey,
 };
 pub use time::Now;
 pub use topics::{
     Epoch, HistoryPage, MemberId, Message, PresenceSnapshot, PublishError, Published, Topic,
-    TopicTable, WireForm,
+    TopicOrder, TopicReport, TopicTable, WireForm,
 };

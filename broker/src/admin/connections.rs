@@ -1,41 +1,41 @@
-//! The view of the connections that keep up worst, as JSON.
+//! The view of single connections: by default those that keep up worst.
+
+use std::borrow::Cow;
 
 use axum::extract::{RawQuery, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use fanfare_engine::{ConnectionReport, WireForm};
-use serde::Serialize;
+use axum::response::Response;
+use fanfare_engine::{ConnectionOrder, ConnectionQuery, ConnectionReport, WireForm};
+use serde::{Deserialize, Serialize};
 
 use super::Admin;
+use super::view::{Parameters, json};
 use crate::shard;
 
-/// Connections shown unless another number is asked for, and at most.
-const LIMIT_DEFAULT: usize = 20;
-const LIMIT_MAX: usize = 1_000;
-
-#[derive(Serialize)]
-struct View {
-    connections: Vec<Connection>,
+/// `GET /v1/connections`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Connections {
+    pub(crate) connections: Vec<Connection>,
 }
 
-/// One connection. Amounts in bytes, times in milliseconds; the same words as in the metrics.
-#[derive(Serialize)]
-struct Connection {
-    connection: String,
+/// One connection. Amounts in bytes, times as their names say; the same words as in the metrics.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Connection {
+    pub(crate) connection: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
+    pub(crate) name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    peer: Option<String>,
-    protocol: &'static str,
-    state: &'static str,
-    buffered_amount: usize,
-    kernel_bytes: usize,
-    oldest_unsent_ms: Option<u64>,
-    subscriptions_all: usize,
-    subscriptions_latest: usize,
-    topics_behind: usize,
-    messages_merged: u64,
-    messages_lost: u64,
+    pub(crate) peer: Option<String>,
+    pub(crate) protocol: Cow<'static, str>,
+    pub(crate) state: Cow<'static, str>,
+    pub(crate) age_s: u32,
+    pub(crate) buffered_amount: usize,
+    pub(crate) kernel_bytes: usize,
+    pub(crate) oldest_unsent_ms: Option<u64>,
+    pub(crate) subscriptions_all: usize,
+    pub(crate) subscriptions_latest: usize,
+    pub(crate) topics_behind: usize,
+    pub(crate) messages_merged: u64,
+    pub(crate) messages_lost: u64,
 }
 
 impl From<ConnectionReport> for Connection {
@@ -44,12 +44,13 @@ impl From<ConnectionReport> for Connection {
             connection: report.connection,
             name: report.name,
             peer: report.peer.map(|peer| peer.to_string()),
-            protocol: match report.form {
+            protocol: Cow::Borrowed(match report.form {
                 WireForm::Raw => "raw",
                 WireForm::TopicEvents | WireForm::Events => "sse",
                 WireForm::Sdk(codec) => codec.subprotocol(),
-            },
-            state: report.state.name(),
+            }),
+            state: Cow::Borrowed(report.state.name()),
+            age_s: report.age_s,
             buffered_amount: report.buffered_amount,
             kernel_bytes: report.kernel_bytes,
             oldest_unsent_ms: report.oldest_unsent_ms,
@@ -62,22 +63,14 @@ impl From<ConnectionReport> for Connection {
     }
 }
 
-/// `GET /v1/connections?limit=N`: those with the most unsent, most first.
-pub(super) async fn worst(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
-    let Some(limit) = limit(query.as_deref()) else {
-        let allowed = format!("the only parameter is limit, from 1 to {LIMIT_MAX}\n");
-        return (StatusCode::BAD_REQUEST, allowed).into_response();
+/// `GET /v1/connections?sort=KEY&limit=N&topic=NAME`: the greatest first.
+pub(super) async fn report(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+    let parameters = Parameters { orders: ConnectionOrder::ALL, takes_topic: true };
+    let asked = match parameters.read(query.as_deref()) {
+        Ok(asked) => asked,
+        Err(refusal) => return *refusal,
     };
-    let worst = shard::worst_connections(&admin.questions, limit).await;
-    let view = View { connections: worst.into_iter().map(Connection::from).collect() };
-    match serde_json::to_vec_pretty(&view) {
-        Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
-    }
-}
-
-fn limit(query: Option<&str>) -> Option<usize> {
-    let Some(query) = query.filter(|query| !query.is_empty()) else { return Some(LIMIT_DEFAULT) };
-    let limit = query.strip_prefix("limit=")?.parse().ok()?;
-    (1..=LIMIT_MAX).contains(&limit).then_some(limit)
+    let query = ConnectionQuery { order: asked.order, limit: asked.limit, topic: asked.topic };
+    let reports = shard::report_connections(&admin.questions, query).await;
+    json(&Connections { connections: reports.into_iter().map(Connection::from).collect() })
 }

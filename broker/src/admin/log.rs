@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Admin;
-use super::reload::problem;
+use super::problem::{problem, refuse_pages};
 use crate::clock;
 use crate::logs::LogLevel;
 
@@ -32,25 +32,24 @@ pub(super) async fn show(State(admin): State<Admin>) -> Response {
 /// `PUT /v1/log` with `{"level":"info,fanfare::http=debug","for_ms":600000}`: the level from now
 /// on, perhaps for a while. Answers like [`show`], or with a problem document (RFC 9457).
 pub(super) async fn change(state: State<Admin>, headers: HeaderMap, body: Bytes) -> Response {
-    // Only browsers send it, and no page has anything to do here.
-    if headers.contains_key(header::ORIGIN) {
-        return problem(StatusCode::FORBIDDEN, "pages may not change the log's level", &[]);
+    if let Some(refusal) = refuse_pages(&headers, "change the log's level") {
+        return refusal;
     }
     let wanted: Wanted = match serde_json::from_slice(&body) {
         Ok(wanted) => wanted,
         Err(error) => {
             let detail = format!("send {{\"level\":\"debug\",\"for_ms\":600000}}; {error}");
-            return problem(StatusCode::BAD_REQUEST, &detail, &[]);
+            return problem(StatusCode::BAD_REQUEST, &detail);
         }
     };
     let level: LogLevel = match wanted.level.parse() {
         Ok(level) => level,
         Err(error) => {
-            return problem(StatusCode::UNPROCESSABLE_ENTITY, &format!("{error}"), &[]);
+            return problem(StatusCode::UNPROCESSABLE_ENTITY, &format!("{error}"));
         }
     };
     match state.reloader.logs().choose(level, wanted.for_ms, clock::now()) {
         Ok(()) => show(state).await,
-        Err(error) => problem(StatusCode::CONFLICT, &error.to_string(), &[]),
+        Err(error) => problem(StatusCode::CONFLICT, &error.to_string()),
     }
 }

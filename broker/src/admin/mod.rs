@@ -1,10 +1,15 @@
-//! The admin port: health and metrics, on a thread of their own so that a busy shard does not
-//! hide how busy it is.
+//! The admin port: health, metrics, views of what the node holds and what an operator may do to
+//! it, on a thread of its own so that a busy shard does not hide how busy it is.
 
 mod connections;
+mod disconnect;
 mod log;
 mod metrics;
+mod problem;
 mod reload;
+mod shards;
+mod topics;
+mod view;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -13,11 +18,11 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
-use fanfare_engine::TopicTable;
+use fanfare_engine::{NodeName, TopicTable};
 use tokio::sync::watch;
 
 use crate::admission::AdmissionWatch;
@@ -25,10 +30,16 @@ use crate::http::Meter;
 use crate::logs::{Journal, Watch};
 use crate::reload::Reloader;
 use crate::shard::Questions;
+pub(crate) use connections::{Connection, Connections};
+pub(crate) use disconnect::{Disconnected, Request as DisconnectRequest};
 use metrics::Metrics;
+pub(crate) use shards::{Shard, ShardOrder, Shards};
+pub(crate) use topics::{Topic, Topics};
+pub(crate) use view::LIMIT_MAX;
 
 /// What the admin port shows of the node.
 pub(crate) struct NodeView {
+    pub(crate) node: NodeName,
     pub(crate) topics: Arc<TopicTable>,
     pub(crate) admission: AdmissionWatch,
     pub(crate) meter: Meter,
@@ -44,8 +55,12 @@ pub(crate) struct AdminThread {
     pub(crate) thread: JoinHandle<()>,
 }
 
+/// Far more than any request here has to say.
+const BODY_BYTES_MAX: usize = 16 * 1_024;
+
 #[derive(Clone)]
 struct Admin {
+    node: NodeName,
     metrics: Arc<Metrics>,
     questions: Arc<[Questions]>,
     reloader: Arc<Reloader>,
@@ -77,6 +92,7 @@ pub(crate) fn spawn(
         started: SystemTime::now(),
     };
     let admin = Admin {
+        node: node.node,
         metrics: Arc::new(metrics),
         questions: node.questions.into(),
         reloader: node.reloader,
@@ -84,16 +100,21 @@ pub(crate) fn spawn(
     };
     let router = Router::new()
         .route("/metrics", get(metrics_text))
-        .route("/v1/connections", get(connections::worst))
+        .route("/v1/connections", get(connections::report))
+        .route("/v1/topics", get(topics::report))
+        .route("/v1/shards", get(shards::report))
+        .route("/v1/disconnect", post(disconnect::disconnect))
         .route("/v1/log", get(log::show).put(log::change))
         .route("/v1/reload", post(reload::reload))
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready))
         .fallback(|| async {
-            let routes = "there is nothing here; try /metrics, /v1/connections, /v1/log, \
-                          /v1/reload, /health/live, /health/ready\n";
+            let routes = "there is nothing here; try /metrics, /v1/connections, /v1/topics, \
+                          /v1/shards, /v1/disconnect, /v1/log, /v1/reload, /health/live, \
+                          /health/ready\n";
             (StatusCode::NOT_FOUND, routes)
         })
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(admin);
     let thread = thread::Builder::new().name("admin".to_owned()).spawn(move || {
         runtime.block_on(async move {

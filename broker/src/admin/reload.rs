@@ -6,14 +6,14 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::Admin;
+use super::problem::{problem, problem_of, refuse_pages};
 use crate::reload::ReloadError;
 
 /// `POST /v1/reload`: what changed and what needs a restart, or a problem document (RFC 9457) with
 /// all mistakes.
 pub(super) async fn reload(State(admin): State<Admin>, headers: HeaderMap) -> Response {
-    // Only browsers send it, and no page has anything to do here.
-    if headers.contains_key(header::ORIGIN) {
-        return problem(StatusCode::FORBIDDEN, "pages may not reload the configuration", &[]);
+    if let Some(refusal) = refuse_pages(&headers, "reload the configuration") {
+        return refusal;
     }
     match admin.reloader.reload("the admin port") {
         Ok(reloaded) => {
@@ -23,16 +23,8 @@ pub(super) async fn reload(State(admin): State<Admin>, headers: HeaderMap) -> Re
         Err(ReloadError::Config(mistakes)) => {
             let errors: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
             let detail = "the configuration has mistakes; nothing has changed";
-            problem(StatusCode::UNPROCESSABLE_ENTITY, detail, &errors)
+            problem_of(StatusCode::UNPROCESSABLE_ENTITY, detail, &errors)
         }
-        Err(error) => problem(StatusCode::CONFLICT, &error.to_string(), &[]),
+        Err(error) => problem(StatusCode::CONFLICT, &error.to_string()),
     }
-}
-
-pub(super) fn problem(status: StatusCode, detail: &str, errors: &[String]) -> Response {
-    let title = status.canonical_reason().unwrap_or("Error");
-    let body =
-        json!({ "title": title, "status": status.as_u16(), "detail": detail, "errors": errors });
-    let content_type = [(header::CONTENT_TYPE, "application/problem+json")];
-    (status, content_type, format!("{body}\n")).into_response()
 }

@@ -3,11 +3,10 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::check::{address_of, request};
+use super::admin::Admin;
 use crate::logs::LogLevel;
 
 /// Show or change what a running broker writes into its log.
@@ -24,14 +23,8 @@ pub(super) struct Log {
     #[arg(value_parser = humantime::parse_duration)]
     duration: Option<Duration>,
 
-    /// The broker's admin port.
-    #[arg(
-        long,
-        value_name = "URL",
-        default_value = "http://127.0.0.1:8081",
-        env = "FANFARE_ADMIN"
-    )]
-    admin: String,
+    #[command(flatten)]
+    admin: Admin,
 }
 
 const EXAMPLES: &str = "\
@@ -53,21 +46,14 @@ struct View {
 
 impl Log {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let address = address_of(&self.admin);
-        let asked = match &self.level {
-            None => request(address, "GET", "/v1/log", "").await,
+        let view: View = match &self.level {
+            None => self.admin.view("/v1/log").await?,
             Some(level) => {
                 let for_ms = self.duration.map(|duration| duration.as_millis());
                 let body = json!({ "level": level.to_string(), "for_ms": for_ms });
-                request(address, "PUT", "/v1/log", &body.to_string()).await
+                self.admin.put("/v1/log", &body.to_string()).await?
             }
         };
-        let (status, body) = asked.with_context(|| format!("no answer from {address}"))?;
-        if status != 200 {
-            let problem: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
-            bail!("refused: {}", problem["detail"].as_str().unwrap_or("this is no admin port"));
-        }
-        let view: View = serde_json::from_str(&body).context("this is no admin port")?;
         print(&view);
         Ok(ExitCode::SUCCESS)
     }

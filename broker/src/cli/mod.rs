@@ -4,18 +4,25 @@
 //! the configuration (`EX_CONFIG` of sysexits), 130 interrupted. `check` has the codes of
 //! monitoring programs instead.
 
+mod admin;
 mod check;
 mod config;
 mod demo;
+mod disconnect;
 mod history;
 mod log;
 mod log_lines;
 mod logging;
 mod options;
 mod publish;
+mod report;
 mod serve;
 mod subscribe;
 mod supervisor;
+mod table;
+mod top;
+mod units;
+mod views;
 
 use std::process::ExitCode;
 
@@ -39,6 +46,9 @@ enum Subcommands {
     Config(config::Config),
     Check(check::Check),
     Log(log::Log),
+    Report(report::Report),
+    Top(top::Top),
+    Disconnect(disconnect::Disconnect),
     Demo(demo::Demo),
     Pub(publish::Publish),
     Sub(subscribe::Subscribe),
@@ -60,6 +70,9 @@ pub fn run() -> ExitCode {
             Subcommands::Config(config) => config.run(),
             Subcommands::Check(check) => check.run().await,
             Subcommands::Log(log) => log.run().await,
+            Subcommands::Report(report) => report.run().await,
+            Subcommands::Top(top) => top.run().await,
+            Subcommands::Disconnect(disconnect) => disconnect.run().await,
             Subcommands::Demo(demo) => demo.run().await,
             Subcommands::Pub(publish) => publish.run().await,
             Subcommands::Sub(subscribe) => subscribe.run().await,

@@ -46,6 +46,7 @@ pub(crate) use meter::{Meter, Total};
 pub(crate) use origin::AllowedOrigins;
 use problem::problem;
 use publishing::Upload;
+pub(crate) use query::parameters;
 pub(crate) use rates::RequestRates;
 pub(crate) use reading::Pages;
 use reading::Wait;

@@ -48,7 +48,7 @@ pub(super) fn check(options: StreamOptions) -> Result<(), String> {
 }
 
 /// Names and values in their order. None but `topic` may stand twice.
-pub(super) fn parameters(query: Option<&str>) -> Result<Vec<(String, String)>, String> {
+pub(crate) fn parameters(query: Option<&str>) -> Result<Vec<(String, String)>, String> {
     let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
     let decoded = |text: &str| {
         let text = percent_decode_str(text).decode_utf8();

@@ -264,7 +264,7 @@ impl EventLoop {
         shard.topics().sweep(now);
         shard.topics().tell_presence(now);
         while let Ok(question) = self.questions.try_recv() {
-            question.answer(&shard, now);
+            question.answer(&mut shard, now);
         }
         self.busy.update(shard.counters());
     }

@@ -29,8 +29,8 @@ use crate::clock;
 use crate::http::{AllowedOrigins, DateClock, HttpContext, Meter, Pages, RequestRates, Taken};
 use crate::logs::{Journal, target};
 use event_loop::EventLoop;
+pub(crate) use questions::{Disconnect, Questions, disconnect, report_connections};
 use questions::{QUESTIONS_MAX, Question};
-pub(crate) use questions::{Questions, worst_connections};
 pub(crate) use requests::REFUSALS_MAX;
 use socket::DataSocket;
 

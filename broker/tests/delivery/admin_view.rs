@@ -155,7 +155,7 @@ async fn the_view_answers_while_the_shards_are_busy_and_refuses_what_it_does_not
     for query in ["?limit=0", "?limit=1001", "?limit=x", "?limit=", "?n=5", "?limit=5&limit=6"] {
         let answer = admin(&server, &format!("/v1/connections{query}")).await;
         assert_eq!(answer.status, 400, "{query} {answer:?}");
-        assert!(answer.body.contains("limit, from 1 to 1000"), "{query} {answer:?}");
+        assert!(answer.detail().contains("limit, from 1 to 1000"), "{query} {answer:?}");
     }
     stop.store(true, Ordering::Relaxed);
     busy.into_iter().for_each(|thread| thread.join().unwrap());

@@ -161,8 +161,20 @@ pub(crate) async fn admin(server: &Server, path: &str) -> Answer {
 
 /// As [`admin`], of a broker that is elsewhere, or being stopped.
 pub(crate) async fn admin_at(addr: SocketAddr, path: &str) -> Answer {
+    ask_admin(addr, &format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n"))
+        .await
+}
+
+/// Posts a body to the admin port, with headers that each end their line.
+pub(crate) async fn admin_post(server: &Server, path: &str, headers: &str, body: &str) -> Answer {
+    let length = body.len();
+    let head = format!("POST {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n{headers}");
+    let request = format!("{head}Content-Length: {length}\r\n\r\n{body}");
+    ask_admin(server.admin_addr(), &request).await
+}
+
+async fn ask_admin(addr: SocketAddr, request: &str) -> Answer {
     let mut stream = TcpStream::connect(addr).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();

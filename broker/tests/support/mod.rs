@@ -17,7 +17,7 @@ use fanfare::{Limits, Server, ServerConfig};
 
 pub(crate) use events::{Event, EventReader};
 pub(crate) use http::{
-    Answer, Kept, admin, admin_at, exchange, http, metric, parse, position, publish,
+    Answer, Kept, admin, admin_at, admin_post, exchange, http, metric, parse, position, publish,
 };
 pub(crate) use order::InOrder;
 pub(crate) use wire::{Frame, Wire, close_code, frame, handshake, handshake_at};

@@ -48,12 +48,16 @@ close_codes! {
     MESSAGE_TIMEOUT = 3002, "message_timeout";
     /// No `connect` command came in time.
     CONNECT_TIMEOUT = 3003, "connect_timeout";
+    /// An operator closed the connection; come back.
+    DISCONNECTED = 3004, "disconnected";
     /// A frame that is no command: broken JSON or MessagePack.
     BAD_COMMAND = 3500, "bad_command";
     /// The first command was not `connect`.
     CONNECT_REQUIRED = 3501, "connect_required";
     /// A raw stream asked for a position that cannot be recovered; come back without it.
     NOT_RECOVERABLE = 3502, "not_recoverable";
+    /// An operator closed the connection; do not come back.
+    DISCONNECTED_FOR_GOOD = 3503, "disconnected_for_good";
 }
 
 impl CloseCode {

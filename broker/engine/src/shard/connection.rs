@@ -180,6 +180,8 @@ pub(super) struct Connection<S> {
     pub(super) is_watched: bool,
     /// Sorted by `local`.
     pub(super) subscriptions: SmallVec<[Subscription; 2]>,
+    /// When it was opened, in seconds: fits where padding would be.
+    pub(super) opened_s: u32,
     /// When bytes last came.
     pub(super) heard_ms: u64,
     /// What came that carries nothing: control frames, or bytes from the reader of an event stream.
@@ -224,6 +226,7 @@ impl<S> Connection<S> {
             progress_ms: now_ms,
             is_watched: false,
             subscriptions: SmallVec::new(),
+            opened_s: (now_ms / 1_000) as u32,
             heard_ms: now_ms,
             idle_input: PerSecond::default(),
             is_lagging: false,
@@ -243,6 +246,13 @@ impl<S> Connection<S> {
     /// Whether something waits for the socket to take bytes again.
     pub(super) fn is_waiting(&self) -> bool {
         self.outbox.is_some() || self.behind.is_some()
+    }
+
+    /// Since when the oldest of what waits in the outbox, or of what is owed, has waited.
+    pub(super) fn waits_since_ms(&self) -> Option<u64> {
+        let waits = self.outbox().and_then(Outbox::oldest_ms);
+        let owed = self.behind().map(|behind| behind.since_ms);
+        waits.into_iter().chain(owed).min()
     }
 
     /// What is owed from the rings.

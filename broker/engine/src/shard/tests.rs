@@ -3,6 +3,7 @@
 mod bursts;
 mod census;
 mod closed;
+mod disconnect;
 mod events;
 mod latest;
 mod namespaces;
@@ -10,6 +11,7 @@ mod overlaps;
 mod patterns;
 mod rates;
 mod recovery;
+mod report;
 mod waiting;
 mod world;
 

@@ -12,6 +12,7 @@ mod keys;
 mod message;
 mod patterns;
 mod presence;
+mod report;
 mod ring;
 mod table;
 mod topic;
@@ -21,6 +22,7 @@ pub use epoch::Epoch;
 pub use history::HistoryPage;
 pub use message::{Message, WireForm};
 pub use presence::{MemberId, PresenceSnapshot};
+pub use report::{TopicOrder, TopicReport};
 pub use table::{PublishError, Published, TopicTable};
 pub use topic::Topic;
 

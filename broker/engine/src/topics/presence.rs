@@ -33,6 +33,15 @@ impl MemberId {
     pub fn connection(self, node: &str) -> String {
         format!("{node}-{}-{}", self.shard, self.serial)
     }
+
+    /// The connection that has this name on the wire; `None` if no connection of this node can.
+    #[must_use]
+    pub fn of_connection(name: &str, node: &str) -> Option<Self> {
+        let (shard, serial) = name.strip_prefix(node)?.strip_prefix('-')?.split_once('-')?;
+        let id = Self { shard: shard.parse().ok()?, serial: serial.parse().ok()? };
+        // Numbers may be written in ways in which names are not.
+        Some(id).filter(|id| id.connection(node) == name)
+    }
 }
 
 /// What a member calls itself.

@@ -35,9 +35,18 @@ impl Ring {
         self.messages.back()
     }
 
+    pub(super) fn oldest(&self) -> Option<&Arc<Message>> {
+        self.messages.front()
+    }
+
     /// The offset of the oldest message that is kept.
     pub(super) fn oldest_offset(&self) -> Option<u64> {
-        self.messages.front().map(|message| message.offset())
+        self.oldest().map(|message| message.offset())
+    }
+
+    /// What the messages cost.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The messages after `offset`, oldest first.

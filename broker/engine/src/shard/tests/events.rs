@@ -94,7 +94,7 @@ fn a_stream_begins_with_its_place_and_every_reader_gets_the_same_bytes() {
          event: binary\nid: {epoch}:4\ndata: AAH+/w==\n\n"
     );
     assert_eq!([text(&first), text(&second)], [expected.clone(), expected]);
-    let names = world.shard.worst_connections(10, world.now);
+    let names = world.report(ConnectionOrder::BufferedAmount);
     assert!(names.iter().all(|report| report.form == WireForm::TopicEvents));
 }
 

@@ -294,7 +294,7 @@ fn the_nodes_budget_meets_the_worst_reader_first() {
         world.publish(topic, &body);
         world.deliver();
     }
-    let reports = world.shard.worst_connections(5, world.now);
+    let reports = world.report(ConnectionOrder::BufferedAmount);
     let amounts: Vec<usize> = reports.iter().map(|report| report.buffered_amount).collect();
     assert!(amounts[0] > 290_000 && amounts[1] < 31_000, "{amounts:?}");
     assert_eq!(reports[0].state, ConnectionState::Lagging);

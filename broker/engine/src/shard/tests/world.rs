@@ -21,6 +21,7 @@ pub(super) struct Pipe {
     pub(super) interrupts: u32,
     pub(super) is_shut: bool,
     pub(super) is_lost: bool,
+    pub(super) peer: Option<SocketAddr>,
 }
 
 #[derive(Clone, Debug)]
@@ -69,6 +70,10 @@ impl Socket for Client {
     fn shutdown_write(&mut self) -> io::Result<()> {
         self.0.borrow_mut().is_shut = true;
         Ok(())
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        self.0.borrow().peer
     }
 }
 
@@ -231,6 +236,12 @@ impl World {
     pub(super) fn pass(&mut self, ms: u64) {
         self.now = Now::from_ms(self.now.ms() + ms);
         self.shard.handle_timeouts(self.now, 50);
+    }
+
+    /// Up to ten connections.
+    pub(super) fn report(&self, order: ConnectionOrder) -> Vec<ConnectionReport> {
+        let query = ConnectionQuery { order, limit: 10, topic: None };
+        self.shard.report(&query, self.now)
     }
 
     pub(super) fn counters(&self) -> &ShardCounters {
