@@ -34,6 +34,9 @@ measure sixteen-in-flight fanout "${server[@]}" "${kept[@]}" --shards 1 --rounds
   --in-flight 16 --duration 5s
 measure many-topics fanout "${server[@]}" "${kept[@]}" --shards 1 --floor --rounds 5 \
   --connections 18000 --topics 1260 --topics-per-connection 7 --rate 1260 --size 512 --duration 10s
+# Metrics of 10,000 connections, scraped each second and not at all, in turns.
+measure scraping fanout "${server[@]}" "${kept[@]}" --rounds 3 --connections 10000 --topics 1000 \
+  --rate 2000 --duration 10s --scrape-metrics 1s
 measure idle idle "${server[@]}" "${kept[@]}" --rounds 5 --connections 10000 --duration 5s
 
 # 10,000 subscribers, 1 % of them not reading, 20,000 deliveries a second for 60 s.
@@ -48,6 +51,8 @@ measure resume resume "${server[@]}" --server-args "--config bench-results/patie
   --stall-for 30s --rounds 5
 # 5,000 clients that come back at once and have missed 100 messages each.
 measure storm storm "${server[@]}" --server-args "--config bench-results/recovery.toml" --rounds 5
+# A broker with 15,000 connections and 10,000 deliveries a second that is told to end.
+measure drain drain "${server[@]}" --rounds 3
 # 200 that want in while a broker of 1,000 subscribers has no descriptor left for them.
 measure exhaust exhaust "${server[@]}" --topics 20 --rounds 5
 # One topic by every transport, and the articles' use cases: 200 clients of each and short

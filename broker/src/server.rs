@@ -75,6 +75,16 @@ impl ServerConfig {
     }
 }
 
+/// When the kernel gives up a peer that acknowledges nothing. It counts from when the peer fell
+/// silent or its window closed; the broker from when the kernel was full, or from its next ping,
+/// which may be long after. The broker is to be first, because it says why and counts it.
+fn user_timeout(limits: &Limits) -> Duration {
+    let found_out_ms =
+        limits.stall_timeout_ms.max(limits.ping_interval_ms.saturating_add(limits.pong_timeout_ms));
+    let given_up_ms = found_out_ms.saturating_mul(2).saturating_add(limits.close_timeout_ms);
+    Duration::from_millis(given_up_ms)
+}
+
 /// Why a broker did not start. The operator's to mend.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -382,10 +392,7 @@ fn listeners(
     count: usize,
     inherited: Option<TcpListener>,
 ) -> io::Result<Vec<TcpListener>> {
-    let limits = &config.limits;
-    // The kernel counts from when the peer's window closed, the broker from when the kernel was
-    // full, which may be long after; the broker is to be first, because it says why.
-    let user_timeout = Duration::from_millis(2 * limits.stall_timeout_ms + limits.close_timeout_ms);
+    let user_timeout = user_timeout(&config.limits);
     match inherited {
         Some(listener) => net::share(listener, count, user_timeout),
         None => net::listen(config.listen, count, user_timeout),

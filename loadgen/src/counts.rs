@@ -35,8 +35,7 @@ impl Counts {
     /// # Errors
     /// [`CountsError`] if there is none or it has no metrics.
     pub(crate) fn scrape(admin: SocketAddr) -> Result<Self, CountsError> {
-        let answer = get(admin).map_err(|error| CountsError::Socket(admin, error))?;
-        let counts = Self::read(&answer);
+        let counts = Self::read(&page(admin)?);
         if counts.0.is_empty() { Err(CountsError::NoMetrics(admin)) } else { Ok(counts) }
     }
 
@@ -70,7 +69,14 @@ impl Counts {
     }
 }
 
-/// Everything that the server answers to `GET /metrics`.
+/// Everything that a broker answers to `GET /metrics` on its admin port, the head included.
+///
+/// # Errors
+/// [`CountsError::Socket`] if there is nobody, or no answer in time.
+pub(crate) fn page(admin: SocketAddr) -> Result<String, CountsError> {
+    get(admin).map_err(|error| CountsError::Socket(admin, error))
+}
+
 fn get(admin: SocketAddr) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&admin, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::FanoutArgs;
@@ -11,8 +11,9 @@ use crate::plan::{Peer, Plan, Shape, Target, Transport};
 use crate::progress::Progress;
 use crate::report::{Document, Faults, Measurement};
 use crate::rounds;
+use crate::scraping::{self, Scraping};
 use crate::session::{Means, Pace, Session};
-use crate::table;
+use crate::table::{self, Table};
 use crate::under_test::UnderTest;
 
 /// What was asked for, as the result file tells it.
@@ -44,6 +45,8 @@ struct Round {
     /// The server's CPU per delivery as a multiple of the floor's.
     #[serde(skip_serializing_if = "Option::is_none")]
     ratio_to_floor: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scraping: Option<Scraping>,
 }
 
 impl rounds::Round for Round {
@@ -84,16 +87,17 @@ fn round(
 ) -> Result<Round> {
     let floor = if args.floor {
         let label = format!("{label}, floor");
-        Some(measure(args, shape, means, &UnderTest::floor()?, &label, progress)?)
+        Some(measure(args, shape, means, &mut UnderTest::floor()?, &label, progress)?.0)
     } else {
         None
     };
-    let server = UnderTest::from_args(&args.server)?;
+    let mut server = UnderTest::from_args(&args.server)?;
     let label = format!("{label}, {}", name(server.target));
-    let server = measure(args, shape, means, &server, &label, progress)?;
+    let (server, scraping) = measure(args, shape, means, &mut server, &label, progress)?;
     let cpu = |m: &Measurement| m.server_cpu_us_per_delivery.filter(|&us| us > 0.0);
     let both = cpu(&server).zip(floor.as_ref().and_then(cpu));
-    Ok(Round { floor, server, ratio_to_floor: both.map(|(server, floor)| server / floor) })
+    let ratio_to_floor = both.map(|(server, floor)| server / floor);
+    Ok(Round { floor, server, ratio_to_floor, scraping })
 }
 
 fn name(target: Target) -> &'static str {
@@ -107,10 +111,10 @@ fn measure(
     args: &FanoutArgs,
     shape: &Shape,
     means: Means,
-    under_test: &UnderTest,
+    under_test: &mut UnderTest,
     label: &str,
     progress: &mut Progress,
-) -> Result<Measurement> {
+) -> Result<(Measurement, Option<Scraping>)> {
     let transport = args.audience.topics.transport;
     let plan = Plan {
         publishers: args.publishers,
@@ -123,12 +127,23 @@ fn measure(
     session.publish(feeds(args, args.warmup), pace(args, args.warmup), progress)?;
     progress.phase(format!("{label}: measuring"));
     let pace = pace(args, args.duration);
-    let measured = session.measure(feeds(args, args.duration), pace, progress)?;
+    let feeds = || feeds(args, args.duration);
+    let (measured, scraping) = match args.scrape_metrics {
+        None => (session.measure(feeds(), pace, progress)?, None),
+        Some(interval) => {
+            let admin = under_test.admin().context(
+                "metrics are on the admin port; use --server, or --admin-url with --server-pid",
+            )?;
+            let load = (feeds, pace);
+            let measured = scraping::measure(&mut session, (admin, interval), load, progress)?;
+            (measured.0, Some(measured.1))
+        }
+    };
     let rss_bytes = under_test.process.map(|process| process.rss_bytes()).transpose()?;
     let (connecting, connect) = (session.connecting, session.connect.latency.clone());
     let totals = session.finish()?;
     let measurement = Measurement::new(shape.connections, connecting, &connect, &measured, &totals);
-    Ok(Measurement { server_rss_bytes: rss_bytes, ..measurement })
+    Ok((Measurement { server_rss_bytes: rss_bytes, ..measurement }, scraping))
 }
 
 fn pace(args: &FanoutArgs, duration: Duration) -> Pace {
@@ -195,10 +210,31 @@ fn print(args: &FanoutArgs, document: &Document<Load, Round>) {
         args.audience.topics.transport.name(),
     );
     println!("{}\n", table::rounds(args.audience.topics.rounds, args.duration));
-    let Round { floor, server, ratio_to_floor } = &document.median;
+    let Round { floor, server, ratio_to_floor, scraping } = &document.median;
     let mut columns: Vec<(&str, &Measurement)> = Vec::new();
     columns.extend(floor.as_ref().map(|floor| ("floor", floor)));
     columns.push(("server", server));
     print!("{}", table::measurements(&columns, *ratio_to_floor));
+    if let Some(scraping) = scraping {
+        print!("\n{}", scraping_table(scraping));
+    }
     table::print_verdict(&document.faults, server.foreign, document.environment.build);
+}
+
+fn scraping_table(scraping: &Scraping) -> Table {
+    let mut lines = Table::default();
+    let interval = Duration::from_secs_f64(scraping.interval_seconds);
+    let every = format!("scraped every {}", humantime::format_duration(interval));
+    lines.line(["", "not scraped", &every, "ratio"]);
+    lines.line([
+        "server CPU per delivery".to_owned(),
+        table::us(scraping.unscraped_cpu_us_per_delivery),
+        table::us(scraping.scraped_cpu_us_per_delivery),
+        format!("{:.3}", scraping.ratio),
+    ]);
+    lines.line(["scrapes", "", &table::count(scraping.scrapes)]);
+    lines.line(["  bytes of a page", "", &table::count(scraping.page_bytes)]);
+    lines.line(["  one takes, p50", "", &table::us(scraping.scrape_us.p50)]);
+    lines.line(["  the longest", "", &table::us(scraping.scrape_us.max)]);
+    lines
 }

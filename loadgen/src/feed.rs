@@ -3,6 +3,8 @@
 //! A payload is a JSON object whose first member is the stamp, so that every transport carries
 //! it; a feed gives what stands behind the stamp.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::stamp::{STAMP_BYTES, Stamp};
 
 /// A sequence of messages, each due some time after the start.
@@ -61,6 +63,15 @@ pub(crate) struct Steady {
     pub tail: Vec<u8>,
 }
 
+impl Steady {
+    /// So many messages of one publisher, each with a payload of so many bytes.
+    #[must_use]
+    pub(crate) fn of_one(rate: f64, messages: u64, topics: u32, payload_bytes: usize) -> Self {
+        let tail = padding(payload_bytes);
+        Self { rate, burst: 1, topics, messages, next: 0, publishers: 1, tail }
+    }
+}
+
 impl Feed for Steady {
     fn due_ns(&self) -> Option<u64> {
         let first_of_burst = self.next / self.burst * self.burst;
@@ -72,6 +83,25 @@ impl Feed for Steady {
         let topic = (self.next % u64::from(self.topics)) as u32;
         self.next += self.publishers;
         (topic, &self.tail)
+    }
+}
+
+/// A feed that ends when something else does.
+#[derive(Debug)]
+pub(crate) struct UntilOver<'a> {
+    /// What is published until then.
+    pub feed: Steady,
+    /// Whether that is over.
+    pub is_over: &'a AtomicBool,
+}
+
+impl Feed for UntilOver<'_> {
+    fn due_ns(&self) -> Option<u64> {
+        self.feed.due_ns().filter(|_| !self.is_over.load(Ordering::Acquire))
+    }
+
+    fn take(&mut self) -> (u32, &[u8]) {
+        self.feed.take()
     }
 }
 

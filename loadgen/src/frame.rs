@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use fanfare_protocol::CloseCode;
+
 /// A frame that continues a message (RFC 6455 section 5.2).
 pub(crate) const CONTINUATION: u8 = 0x0;
 /// A text frame.
@@ -153,6 +155,12 @@ pub(crate) fn apply_mask(content: &mut [u8], mask: [u8; 4]) {
     }
 }
 
+/// The code of a close frame's content, if it has one.
+#[must_use]
+pub(crate) fn close_code(content: &[u8]) -> Option<CloseCode> {
+    content.first_chunk::<2>().map(|code| CloseCode(u16::from_be_bytes(*code)))
+}
+
 /// The code and reason of a close frame's content, for a person.
 #[must_use]
 pub(crate) fn close_text(content: &[u8]) -> String {
@@ -221,6 +229,8 @@ mod tests {
         assert_eq!(close_text(&[0x03, 0xe8, b'b', b'y', b'e']), "1000 bye");
         assert_eq!(close_text(&[0x0b, 0xb8]), "3000");
         assert_eq!(close_text(&[]), "no code");
+        assert_eq!(close_code(&[0x03, 0xf4, b'x']), Some(CloseCode::SERVICE_RESTART));
+        assert_eq!(close_code(&[3]), None);
     }
 
     proptest! {

@@ -1,5 +1,6 @@
 //! `loadgen`: puts load on a Fanfare broker and tells what a delivery costs.
 
+mod accepted;
 mod audience;
 mod changes;
 mod charts;
@@ -7,6 +8,7 @@ mod cli;
 mod compare;
 mod connect;
 mod counts;
+mod drain;
 mod environment;
 mod exhaust;
 mod fanout;
@@ -32,6 +34,7 @@ mod report;
 mod report_page;
 mod resume;
 mod rounds;
+mod scraping;
 mod server;
 mod session;
 mod slow;

@@ -6,12 +6,14 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream as StdTcpStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fanfare_protocol::{Codec, Command, Connect, Request};
+use fanfare_protocol::{CloseCode, Codec, Command, Connect, Request};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
+use crate::accepted::{Accepted, Asking};
 use crate::feed::{Feed, write_payload};
 use crate::frame::{self, Sender};
 use crate::handshake::UpgradeRequest;
@@ -47,8 +49,13 @@ pub(crate) enum PublishError {
     #[error("a publisher cannot connect: {0}")]
     Connect(#[from] ConnectError),
     /// The server closed the connection.
-    #[error("the server closed a publisher's connection: {0}")]
-    Closed(String),
+    #[error("the server closed a publisher's connection: {text}")]
+    Closed {
+        /// The code of its close frame, if it sent one.
+        code: Option<CloseCode>,
+        /// Code and reason, for a person.
+        text: String,
+    },
     /// The server does not read what is published.
     #[error("the server has read nothing of a publisher for {} s", BLOCKED_MAX.as_secs())]
     Blocked,
@@ -74,6 +81,7 @@ pub(crate) struct Publisher {
     lag: Latencies,
     looked_ns: u64,
     pongs: u64,
+    asking: Option<Asking>,
 }
 
 /// How a payload becomes the content of a frame.
@@ -145,6 +153,7 @@ impl Publisher {
             lag: Latencies::default(),
             looked_ns: 0,
             pongs: 0,
+            asking: None,
         })
     }
 
@@ -153,6 +162,11 @@ impl Publisher {
     #[must_use]
     pub(crate) fn published(&self) -> &[u32] {
         &self.sequences
+    }
+
+    /// From now on tells what the server has taken for sure, as often as it looks at its socket.
+    pub(crate) fn tell_accepted(&mut self, accepted: &Arc<Accepted>) {
+        self.asking = Some(Asking::new(accepted));
     }
 
     /// How late messages were sent since this was last asked.
@@ -301,6 +315,10 @@ impl Publisher {
         }
         self.looked_ns = now_ns;
         self.read()?;
+        self.flush()?;
+        if let Some(asking) = &mut self.asking {
+            asking.ask(&self.sequences, &mut self.output);
+        }
         self.flush()
     }
 
@@ -308,7 +326,10 @@ impl Publisher {
         let mut scratch = [0; 4096];
         loop {
             match self.stream.read(&mut scratch) {
-                Ok(0) => return Err(PublishError::Closed("without a close frame".to_owned())),
+                Ok(0) => {
+                    let text = "without a close frame".to_owned();
+                    return Err(PublishError::Closed { code: None, text });
+                }
                 Ok(read) => self.input.extend_from_slice(&scratch[..read]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -325,8 +346,14 @@ impl Publisher {
         while let Some(frame) = frame::read(&self.input[at..], Sender::Server).map_err(fault)? {
             let content = &self.input[at..][frame.content.clone()];
             match frame.opcode {
-                frame::CLOSE => return Err(PublishError::Closed(frame::close_text(content))),
-                frame::PONG => self.pongs += 1,
+                frame::CLOSE => {
+                    let (code, text) = (frame::close_code(content), frame::close_text(content));
+                    return Err(PublishError::Closed { code, text });
+                }
+                frame::PONG => {
+                    self.pongs += 1;
+                    self.asking.iter_mut().for_each(|asking| asking.answered(content));
+                }
                 frame::PING => frame::write_masked(&mut self.output, frame::PONG, content),
                 _ => {}
             }

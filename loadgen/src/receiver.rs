@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use fanfare_protocol::CloseCode;
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Poll};
+use socket2::SockRef;
 
 use crate::connect::{self, ConnectReport, Live, Opened};
 use crate::frame::{self, FrameFault, Sender};
@@ -61,8 +63,8 @@ pub(crate) trait Sink {
     /// Notes one read of this many bytes.
     fn read(&mut self, bytes: usize);
 
-    /// Notes that the peer ended a connection.
-    fn closed(&mut self, why: impl FnOnce() -> String);
+    /// Notes that connection number `connection` of this share has ended, and how.
+    fn closed(&mut self, connection: usize, end: &Ended);
 }
 
 /// One thread's connections.
@@ -110,13 +112,24 @@ impl Extent {
 
 /// Why a connection ended before its time.
 #[derive(Debug, thiserror::Error)]
-enum Ended {
+pub(crate) enum Ended {
+    /// The socket failed.
     #[error("{0}")]
     Socket(#[from] io::Error),
+    /// What came is no frame of a server.
     #[error("the server sent {0}")]
     Frame(#[from] FrameFault),
-    #[error("the server closed it: {0}")]
-    Closed(String),
+    /// The stream ended without a word.
+    #[error("the server closed it: without a close frame")]
+    WithoutClose,
+    /// A close frame came.
+    #[error("the server closed it: {text}")]
+    Closed {
+        /// Its code, if it has one.
+        code: Option<CloseCode>,
+        /// Code and reason, for a person.
+        text: String,
+    },
 }
 
 impl Receiver<Record> {
@@ -229,7 +242,7 @@ impl<S: Sink> Receiver<S> {
 
     fn ended(&mut self, place: usize, why: &Ended) {
         self.cut(place);
-        self.sink.closed(|| why.to_string());
+        self.sink.closed(place, why);
     }
 
     /// Drops a connection, without a goodbye.
@@ -259,7 +272,7 @@ impl<S: Sink> Receiver<S> {
                 Extent::ToTheEdge | Extent::ToTheEnd => self.scratch.len(),
             };
             let read = match stream.read(&mut self.scratch[kept..end]) {
-                Ok(0) => return Err(Ended::Closed("without a close frame".to_owned())),
+                Ok(0) => return Err(Ended::WithoutClose),
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -321,11 +334,11 @@ impl<S: Sink> Frames<'_, S> {
         Ok(used)
     }
 
-    /// A receiver writes nothing but pongs, so they always fit the socket's empty buffer.
+    /// A receiver writes nothing but what is here, so it always fits the socket's empty buffer.
     #[cold]
     fn control(&mut self, opcode: u8, content: &[u8]) -> Result<(), Ended> {
         match opcode {
-            frame::CLOSE => Err(Ended::Closed(frame::close_text(content))),
+            frame::CLOSE => Err(self.goodbye(content)),
             frame::PING => {
                 let mut pong = Vec::new();
                 frame::write_masked(&mut pong, frame::PONG, content);
@@ -333,5 +346,15 @@ impl<S: Sink> Frames<'_, S> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Answers a close frame (RFC 6455 section 5.5.1), so that the server need not wait.
+    fn goodbye(&mut self, content: &[u8]) -> Ended {
+        let mut answer = Vec::new();
+        frame::write_masked(&mut answer, frame::CLOSE, content);
+        // Whoever has gone already needs no answer. Nor is there a reset, which might destroy it.
+        let _ = self.stream.write_all(&answer);
+        let _ = SockRef::from(&*self.stream).set_linger(None);
+        Ended::Closed { code: frame::close_code(content), text: frame::close_text(content) }
     }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::latency::Latencies;
 use crate::metrics::Batch;
 use crate::plan::{Plan, Shape, Share};
-use crate::receiver::Sink;
+use crate::receiver::{Ended, Sink};
 use crate::stamp::{SEQUENCE_MAX, Stamp};
 use gaps::Gaps;
 
@@ -155,6 +155,16 @@ impl Record {
     /// Notes that a connection has ended and that this excuses what has not come.
     pub(crate) fn abandon(&mut self, connection: usize) {
         self.set_next(connection, NONE);
+    }
+
+    /// Notes that a connection has ended when publisher `p` was known to have sent `due[p][t]`
+    /// messages to topic `t`: those that have not come are lost, later ones are not.
+    pub(crate) fn leave(&mut self, connection: usize, due: &[Vec<u32>]) {
+        let each = self.each();
+        for slot in connection * each..(connection + 1) * each {
+            self.end(slot, self.sent(slot, due));
+        }
+        self.abandon(connection);
     }
 
     fn set_next(&mut self, connection: usize, next: u32) {
@@ -352,9 +362,9 @@ impl Sink for Record {
         }
     }
 
-    fn closed(&mut self, why: impl FnOnce() -> String) {
+    fn closed(&mut self, _connection: usize, end: &Ended) {
         self.totals.closed += 1;
-        self.totals.first_close.get_or_insert_with(why);
+        self.totals.first_close.get_or_insert_with(|| end.to_string());
     }
 }
 

@@ -92,6 +92,9 @@ pub(crate) struct Faults {
     pub not_recovered: u64,
     /// Connections that the server ended.
     pub closed: u64,
+    /// Servers that were to end and did not end well.
+    #[serde(default)]
+    pub bad_exits: u64,
     /// Why the first of them was ended.
     pub first_close: Option<String>,
 }
@@ -119,7 +122,7 @@ impl Faults {
 
     /// Each of them by its name.
     #[must_use]
-    pub(crate) fn counts(&self) -> [(&'static str, u64); 7] {
+    pub(crate) fn counts(&self) -> [(&'static str, u64); 8] {
         [
             ("lost", self.lost),
             ("doubled", self.doubled),
@@ -128,6 +131,7 @@ impl Faults {
             ("stale", self.stale),
             ("not recovered", self.not_recovered),
             ("told as gaps and delivered", self.false_gap_messages),
+            ("bad exits", self.bad_exits),
         ]
     }
 
@@ -140,6 +144,7 @@ impl Faults {
         self.false_gap_messages += other.false_gap_messages;
         self.not_recovered += other.not_recovered;
         self.closed += other.closed;
+        self.bad_exits += other.bad_exits;
         if self.first_close.is_none() {
             self.first_close.clone_from(&other.first_close);
         }

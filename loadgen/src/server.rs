@@ -5,7 +5,7 @@
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -198,13 +198,30 @@ impl SpawnedServer {
     pub(crate) fn process(&self) -> Process {
         Process { pid: self.child.id() }
     }
+
+    /// Asks it to end, as its supervisor would: SIGTERM. Not once it is known to have ended.
+    pub(crate) fn terminate(&self) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        // It may have ended just now.
+        let _ = pid.map(|pid| kill_process(pid, Signal::TERM));
+    }
+
+    /// How it has ended, if it has.
+    ///
+    /// # Errors
+    /// Only if the system does not tell.
+    pub(crate) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.child.try_wait()
+    }
 }
 
 impl Drop for SpawnedServer {
     /// SIGTERM, so that it can drain; SIGKILL where it does not end in time.
     fn drop(&mut self) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        let _ = pid.map(|pid| kill_process(pid, Signal::TERM));
+        if let Ok(Some(_)) = self.ended() {
+            return;
+        }
+        self.terminate();
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             match self.child.try_wait() {

@@ -68,8 +68,21 @@ pub(crate) struct Measured {
     pub last_ns: u64,
     /// How many messages were published.
     pub published: u64,
+    /// How many messages came, or were passed over in mode `latest`.
+    pub deliveries: u64,
     /// How late they were sent.
     pub lag: Latencies,
+}
+
+impl Measured {
+    /// This phase and one that followed it, as one.
+    #[must_use]
+    pub(crate) fn and_then(mut self, next: Self) -> Self {
+        self.lag.merge(&next.lag);
+        let (published, deliveries) =
+            (self.published + next.published, self.deliveries + next.deliveries);
+        Self { before: self.before, published, deliveries, lag: self.lag, ..next }
+    }
 }
 
 /// Live subscribers and publishers.
@@ -179,7 +192,8 @@ impl Session {
         progress: &mut Progress,
     ) -> Result<Measured> {
         let workers = self.receivers.workers();
-        let published_before = self.published_total();
+        let (published_before, received_before) =
+            (self.published_total(), self.receivers.received());
         self.publishers.iter_mut().for_each(|publisher| drop(publisher.take_lag()));
         self.receivers.set_measuring(true)?;
         let before = sample(self.server, &workers)?;
@@ -193,7 +207,8 @@ impl Session {
             _ => after.at_ns,
         };
         let published = self.published_total() - published_before;
-        Ok(Measured { before, after, last_ns, published, lag })
+        let deliveries = self.receivers.received() - received_before;
+        Ok(Measured { before, after, last_ns, published, deliveries, lag })
     }
 
     /// Ends all connections and tells what the subscribers got.

@@ -60,15 +60,25 @@ impl UnderTest {
         }
     }
 
+    /// The process that was started for this, if one was.
+    pub(crate) fn started_mut(&mut self) -> Option<&mut SpawnedServer> {
+        self.started.as_mut()
+    }
+
     /// What the broker has counted up to now; `None` if its metrics are not known.
     ///
     /// # Errors
     /// If they cannot be read.
     pub(crate) fn counts(&mut self) -> Result<Option<Counts>> {
+        Ok(self.admin().map(Counts::scrape).transpose()?)
+    }
+
+    /// Where its admin port is, if that is known.
+    pub(crate) fn admin(&mut self) -> Option<SocketAddr> {
         if self.admin.is_none() {
             self.admin = self.started.as_ref().and_then(SpawnedServer::admin);
         }
-        Ok(self.admin.map(Counts::scrape).transpose()?)
+        self.admin
     }
 }
 

@@ -4,6 +4,7 @@ use std::process::Stdio;
 
 use crate::command::{cargo, program, run};
 use crate::fuzz::MANIFEST;
+use crate::network;
 use crate::stage::Context;
 
 pub(crate) fn format(context: &Context) -> anyhow::Result<()> {
@@ -15,10 +16,11 @@ pub(crate) fn format(context: &Context) -> anyhow::Result<()> {
 pub(crate) fn clippy(context: &Context) -> anyhow::Result<()> {
     ensure_component(context, "clippy", "clippy")?;
     // The features are all of one package, and change what its tests are built of.
-    for packages in [&["--workspace"][..], &["--package", "fanfare-engine", "--all-features"]] {
+    let with_features = ["--package", "fanfare-engine", "--all-features", "--all-targets"];
+    for selection in [&["--workspace", "--all-targets"][..], &with_features, &network::TESTS] {
         let mut clippy = cargo(context);
-        clippy.arg("clippy").args(packages);
-        run(clippy.args(["--all-targets", "--locked", "--", "-D", "warnings"]))?;
+        clippy.arg("clippy").args(selection);
+        run(clippy.args(["--locked", "--", "-D", "warnings"]))?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ mod dashboards;
 mod debian;
 mod dependencies;
 mod fuzz;
+mod network;
 mod packaging;
 mod page;
 mod stage;
@@ -31,9 +32,10 @@ Project tasks of Fanfare.
   cargo xtask screenshot            renew the picture of the live page in broker/docs
 
 Stages of `test`, in their order: format, clippy, dependencies, fuzz, autobahn, doc-tests, models,
-page, dashboards, packaging, tests. The stage `page` needs Node.js and Chromium, `dashboards`
-Prometheus, `packaging` systemd, Go (for Helm) and pip (for hadolint); each installs what it may.
-With CI=true in the environment the Autobahn suite and these three must run.
+page, dashboards, network, packaging, tests. The stage `page` needs Node.js and Chromium,
+`dashboards` Prometheus, `network` user namespaces and nftables, `packaging` systemd, Go (for Helm)
+and pip (for hadolint); each installs what it may. With CI=true in the environment the Autobahn
+suite and these four must run.
 The last line of `test` is `tests: N passed, M failed`; a failed stage other than tests counts as
 one failure.";
 

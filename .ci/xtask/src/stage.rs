@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 use crate::suite::{self, Counts};
-use crate::{autobahn, checks, dashboards, dependencies, fuzz, packaging, page};
+use crate::{autobahn, checks, dashboards, dependencies, fuzz, network, packaging, page};
 
 /// How long each fuzz target runs within `test`.
 const FUZZ_SECONDS: u32 = 10;
@@ -23,6 +23,7 @@ pub(crate) enum Stage {
     Models,
     Page,
     Dashboards,
+    Network,
     Packaging,
     Tests,
 }
@@ -60,7 +61,7 @@ impl Context {
 
 impl Stage {
     /// Every stage, the quick ones first and the tests last.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Format,
         Self::Clippy,
         Self::Dependencies,
@@ -70,6 +71,7 @@ impl Stage {
         Self::Models,
         Self::Page,
         Self::Dashboards,
+        Self::Network,
         Self::Packaging,
         Self::Tests,
     ];
@@ -93,6 +95,7 @@ impl Stage {
             Self::Models => "models",
             Self::Page => "page",
             Self::Dashboards => "dashboards",
+            Self::Network => "network",
             Self::Packaging => "packaging",
             Self::Tests => "tests",
         }
@@ -109,6 +112,7 @@ impl Stage {
             Self::Models => suite::run_models(context, 1)?,
             Self::Page => return page::test(context),
             Self::Dashboards => return dashboards::test(context),
+            Self::Network => return network::test(context),
             Self::Packaging => return packaging::test(context),
             Self::Tests => suite::run(context, &["--lib", "--bins", "--tests"])?,
         }

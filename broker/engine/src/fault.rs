@@ -63,8 +63,14 @@ pub(crate) enum Fault {
     ForgetWhoMoved,
     /// A pattern brings a message although another subscription of the connection decides.
     CountEveryPattern,
+    /// A snapshot of a pattern is not brought up to one moment.
+    TearSnapshot,
+    /// A snapshot lacks its last topic.
+    ForgetLastOfSnapshot,
     /// What a tier holds back is forgotten when its time comes.
     ForgetHeld,
+    /// A shard does not ask what others have chosen for a tier.
+    ChooseAlone,
     /// A ping tells the topic's newest offset, whatever was sent on the connection.
     TellHeadEarly,
     /// Who leaves a topic is not told to those who stay.

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use fanfare_client::{
-    Event, Filter, Gap, Message, Missed, Mode, Payload, PayloadKind, Position, SubscribeOptions,
-    Transport, Update,
+    Event, Filter, Gap, Message, Missed, Mode, Payload, PayloadKind, Position, Snapshot,
+    SubscribeOptions, Transport, Update,
 };
 use fanfare_protocol::limits::MAX_RATES;
 use futures_util::StreamExt;
@@ -110,6 +110,7 @@ impl Subscribe {
                 update = subscriptions.next() => match update {
                     None => break,
                     Some(Update::Gap(gap)) => self.print_gap(&gap)?,
+                    Some(Update::Snapshot(snapshot)) => self.print_snapshot(&snapshot)?,
                     Some(update) => {
                         if let Some(message) = update.into_message() {
                             self.print(&message)?;
@@ -152,6 +153,20 @@ impl Subscribe {
             _ => json!(null),
         };
         print_line(&json!({ "topic": gap.filter.as_str(), "gap": missed }))
+    }
+
+    /// Tells where live messages begin, in the same way.
+    fn print_snapshot(&self, snapshot: &Snapshot) -> std::io::Result<()> {
+        let Snapshot { pattern, messages, later, .. } = snapshot;
+        if self.json {
+            let counts = json!({ "messages": messages, "later": later });
+            return print_line(&json!({ "topic": pattern.as_str(), "snapshot": counts }));
+        }
+        eprintln!("fanfare: {pattern}: that was the newest message of {messages} topics");
+        if *later > 0 {
+            eprintln!("fanfare: {pattern}: those of {later} more follow");
+        }
+        Ok(())
     }
 
     fn print(&self, message: &Message) -> std::io::Result<()> {

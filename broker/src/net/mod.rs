@@ -18,7 +18,7 @@ const NOTSENT_LOWAT_BYTES: u32 = 64 * 1_024;
 ///
 /// `user_timeout`: how long sent bytes may stay unacknowledged, or a peer's window closed, before
 /// the kernel gives a connection up (`TCP_USER_TIMEOUT`). Longer than what the broker itself waits
-/// for a slow reader, or the kernel would end it without a word.
+/// for a slow reader or a pong, or the kernel would end them without a word.
 ///
 /// # Errors
 /// Whatever the kernel says, an address in use first of all: with `SO_REUSEPORT` alone a second

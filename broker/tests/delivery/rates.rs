@@ -92,6 +92,7 @@ async fn a_quiet_topic_is_not_held_back_and_every_one_of_many_topics_ends_at_its
     let server = start();
     let mut ws = Ws::subscriber(&server, &[]).await;
     ws.subscribe(json!({"topic": "t.*", "max_rate": 2})).await;
+    assert_eq!(ws.push().await["event"], "snapshot");
     let mut publisher = Ws::subscriber(&server, &[]).await;
     for offset in 1..=4 {
         for topic in 0..TOPICS {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first thing that fails")]
 #![allow(dead_code, unused_imports, reason = "each test program uses a part of this")]
 
+mod balancer;
 mod events;
 mod http;
 mod order;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use fanfare::{Limits, Server, ServerConfig};
 
+pub(crate) use balancer::{Balancer, is_ready};
 pub(crate) use events::{Event, EventReader};
 pub(crate) use http::{
     Answer, Kept, admin, admin_at, admin_post, exchange, http, metric, parse, position, publish,

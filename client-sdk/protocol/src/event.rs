@@ -15,6 +15,8 @@ pub enum Event {
     Ping(Ping),
     /// Messages of a subscription were not delivered and cannot be any more.
     Gap(Gap),
+    /// The snapshot of a pattern is complete.
+    Snapshot(SnapshotEnd),
     /// Clients came to a topic or left it.
     Presence(PresenceChange),
     /// The broker will soon close the connection with 1012.
@@ -46,6 +48,25 @@ pub struct Gap {
     pub from: u64,
     /// The offset of the last missing message, at least `from`.
     pub to: u64,
+}
+
+/// The newest message of each topic that matches a pattern has come. All of them were the newest at
+/// one moment, and what this connection gets of these topics from here on is newer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotEnd {
+    /// The pattern.
+    pub topic: String,
+    /// How many came, between the reply to `subscribe` and this event.
+    pub messages: u64,
+    /// Topics whose newest message is still to come, because the connection did not take all at
+    /// once or the broker had too much to do. They are not of that moment but as new as they come.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub later: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Who is on a topic has changed. Changes are gathered: at most one such event a second and topic.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::codec::Codec;
 use crate::codes::CloseCode;
 use crate::command::Mode;
-use crate::event::{Event, Gap};
+use crate::event::{Event, Gap, SnapshotEnd};
 use crate::message::MessageHead;
 use crate::payload::{Payload, base64};
 use crate::reply::{PatternSubscribed, Position, Subscribed};
@@ -32,6 +32,8 @@ pub enum StreamEvent<'a> {
         subscribed: &'a Subscribed,
         /// The place from which a client that comes back goes on.
         id: Option<&'a Position>,
+        /// How often the broker gives a sign of life.
+        ping_interval_ms: u64,
     },
     /// The subscription to a pattern is live.
     PatternSubscribed {
@@ -39,6 +41,8 @@ pub enum StreamEvent<'a> {
         pattern: &'a str,
         /// As in the reply of the SDK protocol.
         subscribed: PatternSubscribed,
+        /// How often the broker gives a sign of life.
+        ping_interval_ms: u64,
     },
     /// A message of the one topic that the stream is of: its bare payload.
     Message {
@@ -62,6 +66,8 @@ pub enum StreamEvent<'a> {
         /// The place from which a client that comes back goes on.
         id: Option<&'a Position>,
     },
+    /// The snapshot of a pattern is complete.
+    SnapshotEnd(&'a SnapshotEnd),
     /// How far a stream of several topics has come, in the order in which they were asked for;
     /// `None` for a pattern, which has no place.
     Place(&'a [Option<Position>]),
@@ -87,6 +93,7 @@ struct TopicBegins<'a> {
     mode: Mode,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     snapshot: bool,
+    ping_interval_ms: u64,
 }
 
 #[derive(Serialize)]
@@ -94,6 +101,7 @@ struct PatternBegins<'a> {
     pattern: &'a str,
     topics: u64,
     mode: Mode,
+    ping_interval_ms: u64,
 }
 
 #[derive(Serialize)]
@@ -106,17 +114,25 @@ impl StreamEvent<'_> {
     /// Appends this event to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match *self {
-            Self::Subscribed { topic, subscribed, id } => {
+            Self::Subscribed { topic, subscribed, id, ping_interval_ms } => {
                 field("event", b"subscribed", out);
                 id_field(id, out);
                 let Subscribed { ref epoch, offset, recovered, mode, snapshot } = *subscribed;
-                let begins = TopicBegins { topic, epoch, offset, recovered, mode, snapshot };
+                let begins = TopicBegins {
+                    topic,
+                    epoch,
+                    offset,
+                    recovered,
+                    mode,
+                    snapshot,
+                    ping_interval_ms,
+                };
                 data(out, |out| Codec::Json.encode(&begins, out));
             }
-            Self::PatternSubscribed { pattern, subscribed } => {
+            Self::PatternSubscribed { pattern, subscribed, ping_interval_ms } => {
                 field("event", b"subscribed", out);
                 let PatternSubscribed { topics, mode } = subscribed;
-                let begins = PatternBegins { pattern, topics, mode };
+                let begins = PatternBegins { pattern, topics, mode, ping_interval_ms };
                 data(out, |out| Codec::Json.encode(&begins, out));
             }
             Self::Message { id, payload } => message(id, payload, out),
@@ -127,6 +143,10 @@ impl StreamEvent<'_> {
                 field("event", b"gap", out);
                 id_field(id, out);
                 data(out, |out| Event::Gap(gap.clone()).encode(Codec::Json, out));
+            }
+            Self::SnapshotEnd(end) => {
+                field("event", b"snapshot", out);
+                data(out, |out| Event::Snapshot(end.clone()).encode(Codec::Json, out));
             }
             Self::Place(places) => field("id", place(places).as_bytes(), out),
             Self::Heartbeat => out.extend_from_slice(b":\n"),

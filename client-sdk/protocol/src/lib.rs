@@ -28,7 +28,7 @@ pub use command::{
     Command, Connect, DecodedCommand, History, Mode, Presence, Publish, Request, Subscribe,
     Unsubscribe,
 };
-pub use event::{Drain, Event, Gap, Member, Ping, PresenceChange};
+pub use event::{Drain, Event, Gap, Member, Ping, PresenceChange, SnapshotEnd};
 pub use event_stream::{STREAM_RETRY_MS, StreamEvent};
 pub use history::{HistoryMessage, HistoryPage};
 pub use message::{MessageHead, MessagePush};

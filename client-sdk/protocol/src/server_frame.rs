@@ -69,6 +69,7 @@ fn event(name: &str, codec: Codec, frame: &[u8]) -> Result<Event, FrameError> {
     match name {
         "ping" => read(codec, frame).map(Event::Ping),
         "gap" => read(codec, frame).and_then(checked_gap),
+        "snapshot" => read(codec, frame).map(Event::Snapshot),
         "presence" => read(codec, frame).map(Event::Presence),
         "drain" => read(codec, frame).map(Event::Drain),
         _ => Ok(Event::Unknown),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use fanfare_protocol::{Codec, Connect};
 
 use crate::address::Address;
+use crate::backoff::Backoff;
 use crate::client::Client;
 use crate::driver;
 use crate::error::Error;
@@ -57,8 +58,7 @@ pub(crate) struct Config {
     pub(crate) codec: Codec,
     pub(crate) token: Option<String>,
     pub(crate) name: Option<String>,
-    pub(crate) backoff_min: Duration,
-    pub(crate) backoff_max: Duration,
+    pub(crate) backoff: Backoff,
     pub(crate) connect_timeout: Duration,
     pub(crate) command_timeout: Duration,
     pub(crate) liveness_grace: Duration,
@@ -77,8 +77,7 @@ impl Default for Config {
             codec: Codec::Json,
             token: None,
             name: None,
-            backoff_min: Duration::from_millis(500),
-            backoff_max: Duration::from_secs(20),
+            backoff: Backoff::default(),
             connect_timeout: Duration::from_secs(10),
             command_timeout: Duration::from_secs(10),
             liveness_grace: Duration::from_secs(10),
@@ -137,7 +136,7 @@ impl ClientBuilder {
     /// starts over. The default is 500 ms to 20 s; a `max` under `min` counts as `min`. Where the
     /// broker has said that it drains, the first wait is what it asked for instead.
     pub fn backoff(mut self, min: Duration, max: Duration) -> Self {
-        (self.config.backoff_min, self.config.backoff_max) = (min, max);
+        self.config.backoff = Backoff::new(min, max);
         self
     }
 

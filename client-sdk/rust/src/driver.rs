@@ -41,7 +41,7 @@ pub(crate) async fn start(address: Address, config: Arc<Config>) -> Result<Clien
         opener,
         choice: Choice::new(config.transports.clone(), config.transport_retry),
         session: Session::new(config.codec, shared.clone(), backlog),
-        backoff: Backoff::new(config.backoff_min, config.backoff_max),
+        backoff: config.backoff.clone(),
         requests: Queue::new(request_queue),
         controls: control_queue,
         closers: Vec::new(),
@@ -111,9 +111,8 @@ impl Driver {
                 break fatal;
             }
             let drain_window = self.session.take_drain_window();
-            let asked = asked.or_else(|| drain_window.map(Backoff::within));
             // Many are told the same time, so the usual wait comes on top of it.
-            let wait = outage.at_least + asked.unwrap_or_else(|| self.backoff.next());
+            let wait = outage.at_least + asked.unwrap_or_else(|| self.backoff.wait(drain_window));
             self.shared.events.emit(disconnected(Some(wait)));
             opened = match self.open_after(wait).await {
                 Some(opened) => opened,
@@ -207,7 +206,7 @@ impl Driver {
             let reading = self.session.backlog.has_room(self.session.awaits_reply());
             alarm.reading(reading);
             if self.session.take_renewal_wanted() {
-                alarm.renew_after(self.config.backoff_max);
+                alarm.renew_after(self.config.backoff.max());
             }
             tokio::select! {
                 control = self.controls.recv() => if self.is_closed_by(control) { return None },

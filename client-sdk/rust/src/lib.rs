@@ -252,6 +252,7 @@ mod subscription;
 mod transport;
 mod update;
 
+pub use backoff::Backoff;
 pub use builder::ClientBuilder;
 pub use client::Client;
 pub use error::Error;
@@ -264,4 +265,4 @@ pub use options::{HistoryOptions, PublishOptions, SubscribeOptions};
 pub use query::HistoryPage;
 pub use subscription::{Messages, Subscription};
 pub use transport::{Transport, UnknownTransport};
-pub use update::{Gap, Message, Missed, PresenceChange, Update};
+pub use update::{Gap, Message, Missed, PresenceChange, Snapshot, Update};

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use fanfare_protocol::{
-    Gap as GapEvent, MessagePush, Mode, PatternSubscribed, Position, Subscribe, TopicName,
-    TopicPattern,
+    Gap as GapEvent, MessagePush, Mode, PatternSubscribed, Position, SnapshotEnd, Subscribe,
+    TopicName, TopicPattern,
 };
 
 use crate::audience::{Audience, Wire};
 use crate::backlog::Backlog;
 use crate::options::SubscribeOptions;
-use crate::update::{Gap, Message, Missed, Update};
+use crate::update::{Gap, Message, Missed, Snapshot, Update};
 
 /// Topics whose offsets are remembered. Where topics come and go without end, forgetting all of
 /// them now and then costs nothing but the check between two messages of each.
@@ -120,6 +120,13 @@ impl PatternRoute {
         let resumes_after = Position { epoch: gap.epoch.clone(), offset: gap.to };
         self.see(topic, gap.to);
         self.tell_gap(topic, missed, Some(resumes_after), backlog);
+    }
+
+    /// The broker has sent the newest message of every topic.
+    pub(crate) fn end_snapshot(&self, end: &SnapshotEnd, backlog: &mut Backlog) {
+        let SnapshotEnd { messages, later, .. } = *end;
+        let snapshot = Snapshot { pattern: self.pattern.clone(), messages, later };
+        self.audience.hand_on(Update::Snapshot(snapshot), backlog);
     }
 
     /// A topic's newest message is this one: what was seen beyond it was of another life.

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use fanfare_protocol::{
-    Filter, Gap as GapEvent, MessagePush, Mode, PatternSubscribed, Ping, PresenceChange, Subscribe,
-    Subscribed, TopicName, TopicPattern,
+    Filter, Gap as GapEvent, MessagePush, Mode, PatternSubscribed, Ping, PresenceChange,
+    SnapshotEnd, Subscribe, Subscribed, TopicName, TopicPattern,
 };
 
 use crate::audience::{Audience, Wire};
@@ -161,6 +161,14 @@ impl Routes {
         let Some((topic, _)) = self.matching_patterns(&gap.topic) else { return };
         let live = self.patterns.iter_mut().filter(|(_, route)| route.age(&topic).is_some());
         live.for_each(|(_, route)| route.miss(&topic, gap, backlog));
+    }
+
+    /// Passes on that the snapshot of a pattern is complete.
+    pub(crate) fn end_snapshot(&mut self, end: &SnapshotEnd, backlog: &mut Backlog) {
+        let Ok(pattern) = TopicPattern::new(&end.topic) else { return };
+        if let Some(route) = self.pattern_mut(&pattern) {
+            route.end_snapshot(end, backlog);
+        }
     }
 
     /// A topic has come into being after it was subscribed to.

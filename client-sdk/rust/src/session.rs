@@ -202,6 +202,9 @@ impl Session {
             ServerFrame::Message(push) => self.routes.deliver(&push, &mut self.backlog),
             ServerFrame::Reply(reply) => return self.resolve(reply),
             ServerFrame::Event(Pushed::Gap(gap)) => self.routes.miss(&gap, &mut self.backlog),
+            ServerFrame::Event(Pushed::Snapshot(end)) => {
+                self.routes.end_snapshot(&end, &mut self.backlog);
+            }
             ServerFrame::Event(Pushed::Presence(change)) => {
                 self.routes.tell_presence(change, &mut self.backlog);
             }

@@ -141,7 +141,7 @@ fn follow(position: &mut Option<Position>, update: &Update) {
         (position, Update::Gap(Gap { resumes_after: Some(behind), .. })) => {
             *position = Some(behind.clone());
         }
-        (_, Update::Gap(_) | Update::Presence(_)) => {}
+        (_, Update::Gap(_) | Update::Snapshot(_) | Update::Presence(_)) => {}
     }
 }
 
@@ -187,7 +187,7 @@ impl Messages {
         loop {
             match std::task::ready!(self.subscription.poll_update(cx)) {
                 Some(Update::Message(message)) => return Poll::Ready(Some(message)),
-                Some(Update::Gap(_) | Update::Presence(_)) => {}
+                Some(Update::Gap(_) | Update::Snapshot(_) | Update::Presence(_)) => {}
                 None => return Poll::Ready(None),
             }
         }

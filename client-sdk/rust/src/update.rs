@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use fanfare_protocol::{Filter, Member, Payload, Position, TopicName};
+use fanfare_protocol::{Filter, Member, Payload, Position, TopicName, TopicPattern};
 
 /// The next thing that a subscription has to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +14,10 @@ pub enum Update {
     Message(Message),
     /// Messages are missing here.
     Gap(Gap),
+    /// The newest messages of a pattern's topics have come. Only with
+    /// [`SubscribeOptions::snapshot`](crate::SubscribeOptions::snapshot), asked for or implied, and
+    /// again after each reconnect.
+    Snapshot(Snapshot),
     /// Clients came to the topic or left it. Only with
     /// [`SubscribeOptions::presence`](crate::SubscribeOptions::presence).
     Presence(PresenceChange),
@@ -25,7 +29,7 @@ impl Update {
     pub fn into_message(self) -> Option<Message> {
         match self {
             Self::Message(message) => Some(message),
-            Self::Gap(_) | Self::Presence(_) => None,
+            Self::Gap(_) | Self::Snapshot(_) | Self::Presence(_) => None,
         }
     }
 }
@@ -115,6 +119,21 @@ pub enum Missed {
     /// that the old offsets say nothing about the new ones. Of a pattern: the connection was lost
     /// meanwhile, and what a pattern missed is not recovered.
     Unknown,
+}
+
+/// The end of a pattern's snapshot. What came before it was the newest message of each topic at one
+/// moment; what follows is newer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// The pattern.
+    pub pattern: TopicPattern,
+    /// How many messages came. Topics that this client was subscribed to otherwise are left out:
+    /// what is newest of them it has.
+    pub messages: u64,
+    /// Topics whose newest message follows later, because this client, its network or the broker
+    /// was too slow: not as of that moment, but as new as it comes.
+    pub later: u64,
 }
 
 /// Who came to a topic and who left it since the change before. Changes of a second come together.

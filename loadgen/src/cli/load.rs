@@ -49,6 +49,10 @@ pub(crate) struct FanoutArgs {
     /// Measure the kernel's floor first in each round, with the same load
     #[arg(long)]
     pub floor: bool,
+    /// Measure four times as long: without and with somebody who scrapes the broker's metrics so
+    /// often, in turns
+    #[arg(long, value_name = "INTERVAL", value_parser = duration, conflicts_with = "floor")]
+    pub scrape_metrics: Option<Duration>,
     #[command(flatten)]
     pub server: ServerArgs,
     #[command(flatten)]
@@ -129,7 +133,11 @@ Examples:
 
   # 18,000 connections with 7 of 1,260 topics each, one message a second on each topic
   loadgen fanout --connections 18000 --topics 1260 --topics-per-connection 7 \\
-    --rate 1260 --size 512";
+    --rate 1260 --size 512
+
+  # What scraping its metrics each second costs a broker with 10,000 connections
+  loadgen fanout --server target/release/fanfare --connections 10000 --topics 1000 --rate 2000 \\
+    --duration 10s --scrape-metrics 1s --rounds 3";
 
 pub(super) const IDLE_EXAMPLES: &str = "\
 Examples:

@@ -3,6 +3,7 @@
 //! Owns names, defaults, help texts and exit codes. What a subcommand does is in its own room.
 
 mod compare;
+mod drain;
 mod load;
 mod recovery;
 mod shared;
@@ -14,13 +15,14 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub(crate) use compare::{CompareArgs, CompareRunsArgs, ReportArgs};
+pub(crate) use drain::DrainArgs;
 pub(crate) use load::{FanoutArgs, FloorArgs, IdleArgs, ReplayArgs};
 pub(crate) use recovery::{ExhaustArgs, ResumeArgs, SlowArgs, StallArgs, StormArgs, WhenClosed};
 pub(crate) use shared::{AudienceArgs, GeneratorArgs, PayloadArgs, ServerArgs, TopicArgs};
 
 use crate::{
-    changes, compare as comparison, exhaust, fanout, floor, idle, metrics, replay, report_page,
-    resume, slow, storm, worker,
+    changes, compare as comparison, drain as draining, exhaust, fanout, floor, idle, metrics,
+    replay, report_page, resume, slow, storm, worker,
 };
 
 /// The run measured, but messages were lost, doubled or reordered, or connections were closed.
@@ -63,6 +65,9 @@ enum Command {
     /// Drop all subscribers at once and check that each recovers every message when it returns
     #[command(after_help = recovery::STORM_EXAMPLES)]
     Storm(StormArgs),
+    /// End a broker under load and check what its clients get until they are on another one
+    #[command(after_help = drain::DRAIN_EXAMPLES)]
+    Drain(DrainArgs),
     /// Let a crowd in until no descriptor is left, and measure what those who are connected feel
     #[command(after_help = recovery::EXHAUST_EXAMPLES)]
     Exhaust(ExhaustArgs),
@@ -98,6 +103,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Slow(args) => slow::run(&args),
         Command::Resume(args) => resume::run(&args),
         Command::Storm(args) => storm::run(&args),
+        Command::Drain(args) => draining::run(&args),
         Command::Exhaust(args) => exhaust::run(&args),
         Command::Compare(args) => comparison::run(&args),
         Command::Report(args) => report_page::run(&args),

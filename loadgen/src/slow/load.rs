@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::readers::{Habits, SlowFigures, SlowReaders};
 use crate::cli::SlowArgs;
-use crate::feed::{Steady, padding};
+use crate::feed::Steady;
 use crate::memory::{self, Memory, MemoryWatch};
 use crate::plan::{Peer, Plan};
 use crate::progress::Progress;
@@ -114,7 +114,8 @@ fn fill(args: &SlowArgs, plan: &Plan) -> Result<()> {
     let topics = args.audience.topics.topics;
     let messages = u64::from(args.fill) * u64::from(topics);
     let mut publisher = Publisher::connect(plan, 0)?;
-    publisher.run_open(&mut steady(args, FILL_RATE, messages), crate::stamp::now_ns())?;
+    let mut feed = Steady::of_one(FILL_RATE, messages, topics, args.payload.size);
+    publisher.run_open(&mut feed, crate::stamp::now_ns())?;
     Ok(publisher.settle()?)
 }
 
@@ -129,19 +130,8 @@ fn connect_slow(args: &SlowArgs, readers: u32, quick: &Plan) -> Result<SlowReade
 }
 
 fn feed(args: &SlowArgs, rate: f64, duration: Duration) -> Steady {
-    steady(args, rate, (rate * duration.as_secs_f64()).round() as u64)
-}
-
-fn steady(args: &SlowArgs, rate: f64, messages: u64) -> Steady {
-    Steady {
-        rate,
-        burst: 1,
-        topics: args.audience.topics.topics,
-        messages,
-        next: 0,
-        publishers: 1,
-        tail: padding(args.payload.size),
-    }
+    let messages = (rate * duration.as_secs_f64()).round() as u64;
+    Steady::of_one(rate, messages, args.audience.topics.topics, args.payload.size)
 }
 
 impl Figures {

@@ -8,14 +8,13 @@ mod print;
 mod returning;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::StormArgs;
-use crate::feed::{Feed, Steady, padding};
+use crate::feed::{Steady, UntilOver};
 use crate::latency::{Latencies, Percentiles};
 use crate::memory::{Memory, MemoryWatch};
 use crate::plan::{Peer, Plan, Shape, Transport};
@@ -175,9 +174,10 @@ fn storm(
     session: &mut Session,
     progress: &mut Progress,
 ) -> Result<(Return, Measured)> {
-    let is_over = Arc::new(AtomicBool::new(false));
-    let live = steady(args, args.live_rate, u64::MAX);
-    let live = UntilOver { feed: live, is_over: Arc::clone(&is_over) };
+    let is_over = AtomicBool::new(false);
+    let (topics, payload_bytes) = (args.audience.topics.topics, args.payload.size);
+    let live = Steady::of_one(args.live_rate, u64::MAX, topics, payload_bytes);
+    let live = UntilOver { feed: live, is_over: &is_over };
     std::thread::scope(|scope| {
         let returning = scope.spawn(|| {
             let returned = clients.storm(args.timeout).and_then(|storm| {
@@ -193,22 +193,6 @@ fn storm(
     })
 }
 
-/// A feed that ends when something else does.
-struct UntilOver {
-    feed: Steady,
-    is_over: Arc<AtomicBool>,
-}
-
-impl Feed for UntilOver {
-    fn due_ns(&self) -> Option<u64> {
-        self.feed.due_ns().filter(|_| !self.is_over.load(Ordering::Acquire))
-    }
-
-    fn take(&mut self) -> (u32, &[u8]) {
-        self.feed.take()
-    }
-}
-
 /// Every topic is watched by one witness, or by a few.
 fn witness_shape(shape: &Shape) -> Shape {
     let topics = shape.topics.len() as u32;
@@ -219,19 +203,9 @@ fn witness_shape(shape: &Shape) -> Shape {
 
 /// So many messages on each topic.
 fn some(args: &StormArgs, each: u32) -> Steady {
-    steady(args, args.rate, u64::from(each) * u64::from(args.audience.topics.topics))
-}
-
-fn steady(args: &StormArgs, rate: f64, messages: u64) -> Steady {
-    Steady {
-        rate,
-        burst: 1,
-        topics: args.audience.topics.topics,
-        messages,
-        next: 0,
-        publishers: 1,
-        tail: padding(args.payload.size),
-    }
+    let topics = args.audience.topics.topics;
+    let messages = u64::from(each) * u64::from(topics);
+    Steady::of_one(args.rate, messages, topics, args.payload.size)
 }
 
 impl Round {

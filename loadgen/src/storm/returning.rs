@@ -6,7 +6,7 @@
 use fanfare_protocol::{Codec, Position, ServerFrame, Subscribed};
 
 use crate::plan::{Plan, Share};
-use crate::receiver::Sink;
+use crate::receiver::{Ended, Sink};
 use crate::record::Record;
 use crate::stamp::{SEQUENCE_MAX, Stamp};
 
@@ -151,8 +151,8 @@ impl Sink for Returning {
         self.record.read(bytes);
     }
 
-    fn closed(&mut self, why: impl FnOnce() -> String) {
-        self.record.closed(why);
+    fn closed(&mut self, connection: usize, end: &Ended) {
+        self.record.closed(connection, end);
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each test file uses a part of this")]
 
+mod draining;
 mod peer;
 
 use std::io::{BufRead, BufReader};
@@ -10,6 +11,7 @@ use std::process::{Child, Command as Process, Stdio};
 
 use serde_json::Value;
 
+pub(crate) use draining::{serve_if_asked, server_program};
 pub(crate) use peer::{Fault, Peer};
 
 /// What a run left behind.

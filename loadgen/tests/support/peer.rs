@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use fanfare_protocol::{
-    Codec, Command, Connected, ErrorCode, ErrorReply, MessagePush, Payload, Position, Publish,
-    Reply, ReplyBody, Request, Subscribe, Subscribed,
+    Codec, Command, Connected, ErrorCode, ErrorReply, Event, MessagePush, Payload, Position,
+    Publish, Reply, ReplyBody, Request, Subscribe, Subscribed,
 };
 use socket2::SockRef;
 use tokio_tungstenite::tungstenite::handshake::server::{Request as Upgrade, Response};
@@ -49,6 +49,16 @@ pub(crate) enum Fault {
     DenyRecovery,
     /// The first so many who come back are cut off.
     CutReturning(usize),
+    /// When it drains it cuts connections off instead of closing them.
+    CutAtDrain,
+    /// It closes them with another code.
+    SayGoingAway,
+    /// It delivers nothing any more, and then closes them as it should.
+    LoseAtDrain,
+    /// It drains as it should and ends with exit code 1.
+    FailAtExit,
+    /// It closes nobody, and ends when all have gone by themselves.
+    CloseNobody,
 }
 
 /// What the kernel may hold for a reader that does not read.
@@ -57,11 +67,14 @@ const SEND_BUFFER_BYTES: usize = 16 * 1024;
 /// A small broker of threads.
 pub(crate) struct Peer {
     pub address: SocketAddr,
-    state: Arc<Mutex<State>>,
+    pub(super) state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
+    /// Whoever is connected, in the order in which they came.
+    pub(super) connections: Vec<Arc<Mutex<Subscriber>>>,
+    pub(super) is_draining: bool,
     topics: HashMap<String, Topic>,
     published: Vec<Publish>,
     addresses: Vec<SocketAddr>,
@@ -75,8 +88,10 @@ struct Topic {
     subscribers: Vec<Arc<Mutex<Subscriber>>>,
 }
 
-struct Subscriber {
+pub(super) struct Subscriber {
     codec: Codec,
+    /// Whether the client is still there.
+    pub(super) is_open: bool,
     /// Its place among all that ever subscribed.
     place: usize,
     messages: u64,
@@ -141,6 +156,7 @@ fn serve(stream: TcpStream, state: &Mutex<State>, fault: Fault) {
     std::thread::spawn(move || write(writer, &taken, &written));
     let subscriber = Arc::new(Mutex::new(Subscriber {
         codec,
+        is_open: true,
         place: usize::MAX,
         messages: 0,
         held: None,
@@ -148,6 +164,26 @@ fn serve(stream: TcpStream, state: &Mutex<State>, fault: Fault) {
         stream: Some(third),
         waiting,
     }));
+    let mut shared = state.lock().expect("no panic");
+    if shared.is_draining {
+        return;
+    }
+    shared.connections.push(Arc::clone(&subscriber));
+    drop(shared);
+    take_commands(&mut reader, codec, state, &subscriber, fault);
+    subscriber.lock().expect("no panic").is_open = false;
+    // What holds a connection keeps its socket open.
+    let is_other = |other: &Arc<Mutex<Subscriber>>| !Arc::ptr_eq(other, &subscriber);
+    state.lock().expect("no panic").connections.retain(is_other);
+}
+
+fn take_commands(
+    reader: &mut WebSocket<TcpStream>,
+    codec: Codec,
+    state: &Mutex<State>,
+    subscriber: &Arc<Mutex<Subscriber>>,
+    fault: Fault,
+) {
     while let Ok(message) = reader.read() {
         if !message.is_text() && !message.is_binary() {
             continue;
@@ -156,7 +192,7 @@ fn serve(stream: TcpStream, state: &Mutex<State>, fault: Fault) {
         for command in commands {
             let request = command.request.expect("a valid command");
             let mut state = state.lock().expect("no panic");
-            if !carry_out(&mut state, &subscriber, command.id, request, fault) {
+            if !carry_out(&mut state, subscriber, command.id, request, fault) {
                 return;
             }
         }
@@ -264,7 +300,8 @@ fn fan_out(state: &mut State, publish: Publish, fault: Fault) {
     let topic = state.topics.entry(publish.topic.clone()).or_default();
     topic.messages.push(publish.payload.clone());
     let offset = topic.messages.len() as u64;
-    for subscriber in &topic.subscribers {
+    let hears = !(state.is_draining && fault == Fault::LoseAtDrain);
+    for subscriber in topic.subscribers.iter().filter(|_| hears) {
         let mut subscriber = subscriber.lock().expect("no panic");
         let content = push(&publish.topic, offset, &topic.messages, subscriber.codec);
         subscriber.deliver(&content, fault);
@@ -276,6 +313,12 @@ fn fan_out(state: &mut State, publish: Publish, fault: Fault) {
 }
 
 impl Subscriber {
+    pub(super) fn event(&self, event: &Event) {
+        let mut content = Vec::new();
+        event.encode(self.codec, &mut content);
+        self.send(&content);
+    }
+
     fn message(&self, content: &[u8]) -> Message {
         match self.codec {
             Codec::Json => Message::text(std::str::from_utf8(content).expect("JSON is UTF-8")),
@@ -293,7 +336,7 @@ impl Subscriber {
         self.queue(self.message(content));
     }
 
-    fn queue(&self, message: Message) {
+    pub(super) fn queue(&self, message: Message) {
         self.waiting.fetch_add(1, Ordering::AcqRel);
         if self.outgoing.send(message).is_err() {
             self.waiting.store(0, Ordering::Release);
@@ -301,7 +344,7 @@ impl Subscriber {
     }
 
     /// Ends the connection with RST as soon as its threads have seen it.
-    fn cut(&mut self) {
+    pub(super) fn cut(&mut self) {
         let Some(stream) = self.stream.take() else { return };
         let socket = SockRef::from(&stream);
         socket.set_linger(Some(Duration::ZERO)).expect("a socket");

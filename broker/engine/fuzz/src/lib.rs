@@ -1,5 +1,7 @@
 //! What several fuzz targets demand of the same input.
 
+pub mod http;
+
 use fanfare_protocol::{Codec, Command, MessagePush, Payload, PayloadKind, Request, ServerFrame};
 
 /// Reads `frame` as a client's; whatever is accepted must survive being written and read again,

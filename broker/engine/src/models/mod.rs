@@ -7,6 +7,7 @@
 
 mod mailbox;
 mod shards;
+mod snapshots;
 mod table;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

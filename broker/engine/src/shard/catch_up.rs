@@ -125,7 +125,8 @@ impl<S: Socket> Shard<S> {
         let Some(connection) = self.connections.get_mut(key) else {
             return CaughtUp::Lost;
         };
-        let written = write_frames(&mut connection.socket, &batch);
+        let frames = batch.iter().map(|newest| &newest.frame);
+        let written = write_frames(&mut connection.socket, frames);
         let mut left = match written {
             Ok(written) => written,
             Err(error) if is_temporary(&error) => {
@@ -285,9 +286,12 @@ impl<S: Socket> Shard<S> {
     }
 }
 
-/// Writes the frames of a batch with one call.
-fn write_frames(socket: &mut impl Socket, batch: &[Newest]) -> io::Result<usize> {
-    let frames = batch.iter().map(|newest| &newest.frame).filter(|frame| !frame.is_empty());
+/// Writes frames with one call.
+pub(super) fn write_frames<'a>(
+    socket: &mut impl Socket,
+    frames: impl Iterator<Item = &'a Bytes>,
+) -> io::Result<usize> {
+    let frames = frames.filter(|frame| !frame.is_empty());
     let slices: SmallVec<[IoSlice<'_>; SLICES_MAX]> =
         frames.map(|frame| IoSlice::new(frame)).collect();
     if slices.is_empty() { Ok(0) } else { socket.write_vectored(&slices) }

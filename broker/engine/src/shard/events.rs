@@ -38,7 +38,9 @@ impl<S: Socket> Shard<S> {
                 let id = Position { epoch: subscribed.epoch.clone(), offset };
                 let (topic, id) = (topic.as_str(), Some(&id));
                 let subscribed = &subscribed;
-                StreamEvent::Subscribed { topic, subscribed, id }.encode(&mut begin);
+                let ping_interval_ms = self.limits.ping_interval_ms;
+                StreamEvent::Subscribed { topic, subscribed, id, ping_interval_ms }
+                    .encode(&mut begin);
             }
         }
         self.send(key, begin.into(), now);
@@ -87,30 +89,42 @@ impl<S: Socket> Shard<S> {
         wishes: Wishes<'_>,
         now: Now,
     ) -> Result<(), JoinError> {
-        // As for a `subscribe` command: what is marked goes out first.
+        // As for a `subscribe` command: what is marked, or owed, goes out first.
+        if let Filter::Pattern(_) = filter {
+            self.flush_outbox(key, now);
+            self.drain_mailbox(usize::MAX, now);
+        }
         self.stage_pending(key, now);
-        let mut told = Vec::with_capacity(128);
-        let mut place = None;
+        let ping_interval_ms = self.limits.ping_interval_ms;
+        let mut told = Vec::with_capacity(160);
+        let (mut place, mut taken) = (None, None);
         match filter {
             Filter::Topic(name) => {
                 let subscribed = self.join(key, name, wishes, now)?;
                 let (topic, subscribed) = (name.as_str(), &subscribed);
-                StreamEvent::Subscribed { topic, subscribed, id: None }.encode(&mut told);
+                let event =
+                    StreamEvent::Subscribed { topic, subscribed, id: None, ping_interval_ms };
+                event.encode(&mut told);
                 let local = self.topics.id_of(name).and_then(|id| self.locals.find(id));
                 let offset = begins_after(subscribed, wishes.since);
                 let began_at = subscribed.offset;
                 place = local.map(|local| Place { local, offset, began_at });
             }
             Filter::Pattern(pattern) => {
-                let subscribed = self.join_pattern(key, pattern, wishes, now)?;
+                let (subscribed, snapshot) = self.join_pattern(key, pattern, wishes, now)?;
+                taken = snapshot;
                 let pattern = pattern.as_str();
-                StreamEvent::PatternSubscribed { pattern, subscribed }.encode(&mut told);
+                StreamEvent::PatternSubscribed { pattern, subscribed, ping_interval_ms }
+                    .encode(&mut told);
             }
         }
         if let Some(connection) = self.connections.get_mut(key) {
             connection.extras_mut().places.push(place);
         }
         self.send(key, told.into(), now);
+        if let Some(snapshot) = taken {
+            self.send_snapshot(key, snapshot, now);
+        }
         Ok(())
     }
 

@@ -23,6 +23,7 @@ mod marks;
 mod queries;
 mod report;
 mod session;
+mod snapshot;
 mod spread;
 mod subscribers;
 mod subscriptions;

@@ -7,11 +7,25 @@ use fanfare_protocol::{
 };
 
 use super::connection::{Phase, StreamOptions};
+use super::snapshot::Snapshot;
 use super::subscriptions::Wishes;
 use super::{Key, Shard, Socket};
 use crate::sdk_frame::sdk_frame;
 use crate::time::Now;
 use crate::topics::{self, JoinError, MemberId, PublishError};
+
+/// What a command came to.
+struct Answer {
+    body: ReplyBody,
+    /// What follows the reply.
+    snapshot: Option<Snapshot>,
+}
+
+impl From<ReplyBody> for Answer {
+    fn from(body: ReplyBody) -> Self {
+        Self { body, snapshot: None }
+    }
+}
 
 impl<S: Socket> Shard<S> {
     /// Carries out the commands of one frame, in order.
@@ -30,7 +44,14 @@ impl<S: Socket> Shard<S> {
                 return self.refuse_unconnected(key, codec, id, request, now);
             }
             let result = request.and_then(|request| self.handle_request(key, request, now));
+            let (result, snapshot) = match result {
+                Ok(Answer { body, snapshot }) => (Ok(body), snapshot),
+                Err(error) => (Err(error), None),
+            };
             self.reply(key, codec, id, result, now);
+            if let Some(snapshot) = snapshot {
+                self.send_snapshot(key, snapshot, now);
+            }
             // Many large replies to one frame are no sign of a slow reader: let it take them.
             if self.connections.get(key).is_some_and(|c| c.is_lagging) {
                 self.flush_outbox(key, now);
@@ -82,16 +103,17 @@ impl<S: Socket> Shard<S> {
         key: Key,
         request: Request,
         now: Now,
-    ) -> Result<ReplyBody, ErrorReply> {
-        match request {
+    ) -> Result<Answer, ErrorReply> {
+        let body = match request {
+            Request::Subscribe(subscribe) => return self.subscribe(key, &subscribe, now),
             Request::Connect(connect) => self.connect(key, &connect),
-            Request::Subscribe(subscribe) => self.subscribe(key, &subscribe, now),
             Request::Unsubscribe(unsubscribe) => self.unsubscribe(key, &unsubscribe, now),
             Request::Publish(publish) => self.publish(&publish, now),
             Request::History(history) => self.history(&history),
             Request::Presence(presence) => self.presence(&presence),
             _ => Err(ErrorReply::new(ErrorCode::UnknownCommand, "this broker has no such command")),
-        }
+        };
+        body.map(Answer::from)
     }
 
     fn connect(&mut self, key: Key, connect: &Connect) -> Result<ReplyBody, ErrorReply> {
@@ -119,7 +141,7 @@ impl<S: Socket> Shard<S> {
         key: Key,
         subscribe: &Subscribe,
         now: Now,
-    ) -> Result<ReplyBody, ErrorReply> {
+    ) -> Result<Answer, ErrorReply> {
         let filter = filter(&subscribe.topic)?;
         if let Filter::Pattern(_) = filter {
             // Mail that waits is for those who were here before, and much of it may be for this
@@ -144,9 +166,14 @@ impl<S: Socket> Shard<S> {
         let since = subscribe.since.as_ref();
         let wishes = Wishes { since, options, listens: subscribe.presence };
         let subscribed = match &filter {
-            Filter::Topic(name) => self.join(key, name, wishes, now).map(ReplyBody::Subscribe),
+            Filter::Topic(name) => {
+                self.join(key, name, wishes, now).map(|joined| ReplyBody::Subscribe(joined).into())
+            }
             Filter::Pattern(pattern) => {
-                self.join_pattern(key, pattern, wishes, now).map(ReplyBody::SubscribePattern)
+                self.join_pattern(key, pattern, wishes, now).map(|(joined, snapshot)| Answer {
+                    body: ReplyBody::SubscribePattern(joined),
+                    snapshot,
+                })
             }
         };
         subscribed.map_err(|error| join_error(&error))

@@ -25,9 +25,16 @@ impl<S: Socket> Shard<S> {
             }
             match self.mailbox().pop() {
                 None => return self.locals.forget_fresh(),
-                Some(Mail::Message(message)) => self.spread(&message, now),
-                Some(Mail::Presence(update)) => self.spread_presence(&update, now),
+                Some(mail) => self.open_mail(&mail, now),
             }
+        }
+    }
+
+    /// Marks what one mail holds for those who are to get it.
+    pub(super) fn open_mail(&mut self, mail: &Mail, now: Now) {
+        match mail {
+            Mail::Message(message) => self.spread(message, now),
+            Mail::Presence(update) => self.spread_presence(update, now),
         }
     }
 
@@ -36,12 +43,20 @@ impl<S: Socket> Shard<S> {
         while self.fanout.has_room()
             && let Some((tier, Due { ms, local, topic_id })) = self.tiers.pop_due(now.ms())
         {
-            let held = self.locals.get_mut(local).filter(|topic| topic.topic.id == topic_id);
-            let held =
-                held.and_then(|topic| topic.tiers.as_deref_mut()?.release(tier, ms, now.ms()));
-            if let Some(message) = held {
-                self.tiers.push(tier, (local, topic_id), now.ms());
-                self.mark(local, tier, &message);
+            let topic = self.locals.get_mut(local).filter(|topic| topic.topic.id == topic_id);
+            let Some(topic) = topic else { continue };
+            let tiers = topic.tiers.as_deref_mut();
+            let Some(turn) = tiers.and_then(|tiers| tiers.release(tier, ms, now.ms())) else {
+                if let Some(place) = tier.place() {
+                    topic.topic.choices.rest(place, now.ms());
+                }
+                continue;
+            };
+            if let Some(due_ms) = turn.due_ms {
+                self.tiers.push(tier, (local, topic_id), due_ms);
+            }
+            for message in &turn.chosen {
+                self.mark(local, tier, message);
             }
         }
     }
@@ -61,7 +76,8 @@ impl<S: Socket> Shard<S> {
         (topic.newest, topic.changed_ms) = (message.offset(), now.ms());
         let patterns = &self.locals.patterns;
         let has_rates = topic.named.has_rates()
-            || topic.patterns.iter().any(|place| patterns[*place as usize].lists.has_rates());
+            || topic.patterns.iter().any(|place| patterns[*place as usize].lists.has_rates())
+            || topic.holds_any();
         self.mark(local, Tier::FULL, message);
         if has_rates {
             self.spread_limited(local, message, now);
@@ -76,14 +92,22 @@ impl<S: Socket> Shard<S> {
             let has_subscribers = topic.named.of(tier).next().is_some()
                 || lists.any(|lists| lists.of(tier).next().is_some());
             if !has_subscribers {
+                // Whoever waited has left.
+                if let Some(tiers) = &mut topic.tiers {
+                    tiers.forget_held(tier);
+                }
                 continue;
             }
             let tiers = topic.tiers.get_or_insert_default();
             let replaces = tiers.held(tier).is_some();
-            if tiers.admit(tier, message, now.ms()) {
-                self.tiers.push(tier, (local, topic.topic.id), now.ms());
+            let (is_sent, due_ms) = tiers.admit(tier, message, now.ms());
+            if let Some(due_ms) = due_ms {
+                self.tiers.push(tier, (local, topic.topic.id), due_ms);
+            }
+            if is_sent {
                 self.mark(local, tier, message);
-            } else if replaces {
+            }
+            if replaces {
                 self.count_thinned(local, tier);
             }
         }

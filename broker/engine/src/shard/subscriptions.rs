@@ -5,6 +5,7 @@ use fanfare_protocol::{
 };
 
 use super::connection::{PatternSubscription, StreamOptions, Subscription, Terms};
+use super::snapshot::Snapshot;
 use super::tier::Tier;
 use super::{Key, Shard, Socket};
 use crate::fault::{Fault, planted};
@@ -94,14 +95,15 @@ impl<S: Socket> Shard<S> {
         Ok(subscribed)
     }
 
-    /// Subscribes a connection by pattern.
+    /// Subscribes a connection by pattern. A snapshot, if it is wanted, is to be sent behind the
+    /// reply with [`Self::send_snapshot`], before anything else happens to the shard.
     pub(super) fn join_pattern(
         &mut self,
         key: Key,
         pattern: &TopicPattern,
         wishes: Wishes<'_>,
         now: Now,
-    ) -> Result<PatternSubscribed, JoinError> {
+    ) -> Result<(PatternSubscribed, Option<Snapshot>), JoinError> {
         let options = self.topics.live_limits().namespaces.of(pattern.as_str()).clone();
         let terms = wishes.terms(&options);
         let wants_newest = wishes.wants_newest(terms, &options);
@@ -116,21 +118,20 @@ impl<S: Socket> Shard<S> {
                 self.locals.add_pattern(pattern, &matching)
             }
         };
+        let snapshot = wants_newest.then(|| self.take_snapshot(key, place, now));
         let entry = &mut self.locals.patterns[place as usize];
         let subscribed = PatternSubscribed { topics: entry.topics.len() as u64, mode: terms.mode };
         let Some(connection) = self.connections.get_mut(key) else {
-            return Ok(subscribed);
+            return Ok((subscribed, None));
         };
         let position = entry.lists.add(terms.tier, connection.form, key);
         let subscription = PatternSubscription { pattern: place, position, terms };
         connection.extras_mut().patterns.push(subscription);
         self.counters.subscriptions.add(1);
-        if wants_newest {
-            self.owe_newest(key, place, now);
-        } else if terms.tier != Tier::FULL {
+        if wants_newest || terms.tier != Tier::FULL {
             self.skip_held(key, place);
         }
-        Ok(subscribed)
+        Ok((subscribed, snapshot))
     }
 
     /// Whether a connection may subscribe to one more pattern, and have that many topics looked
@@ -159,32 +160,6 @@ impl<S: Socket> Shard<S> {
             return Err(JoinError::TooMuchSearched(most));
         }
         Ok(())
-    }
-
-    /// Owes a new subscriber of a pattern the newest message of each topic that it does not get
-    /// through an older subscription.
-    fn owe_newest(&mut self, key: Key, place: u32, now: Now) {
-        let locals: Vec<u32> =
-            self.locals.patterns[place as usize].topics.iter().copied().collect();
-        for local in locals {
-            let topic = &self.locals.topics[local as usize];
-            let connection = &self.connections[key];
-            let is_older = |one: &PatternSubscription| {
-                one.pattern != place && topic.patterns.contains(&one.pattern)
-            };
-            if connection.subscription(local).is_some()
-                || connection.patterns().iter().any(is_older)
-            {
-                continue;
-            }
-            let (head, has_newest, has_older_mail) = self.topics.newest(&topic.topic, self.index);
-            if has_older_mail || topic.holds_any() {
-                self.locals.skip_up_to(local, key, head);
-            }
-            if has_newest {
-                self.fall_behind(key, local, head - 1, now);
-            }
-        }
     }
 
     /// Starts a raw stream. It has no words for what it cannot recover, so it is closed then.

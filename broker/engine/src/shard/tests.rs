@@ -12,6 +12,7 @@ mod patterns;
 mod rates;
 mod recovery;
 mod report;
+mod snapshots;
 mod waiting;
 mod world;
 

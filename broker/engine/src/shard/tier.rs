@@ -1,8 +1,8 @@
 //! How often a subscription is sent a topic's newest message, at most: full rate, or one of a few
 //! tiers.
 //!
-//! All subscribers of a topic in one tier get the same messages at the same moments, so the cost
-//! grows with tiers and not with subscribers.
+//! All subscribers of a topic in one tier get the same messages, on all shards, so the cost grows
+//! with tiers and not with subscribers.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use fanfare_protocol::limits::MAX_RATES;
 
 use crate::fault::{Fault, planted};
-use crate::topics::{Message, WireForm};
+use crate::topics::{Message, Offer, Turn, WireForm};
 
 use super::Key;
 
@@ -40,7 +40,7 @@ impl Tier {
         self.place().map_or(0, |place| 1_000 / u64::from(MAX_RATES[place]))
     }
 
-    fn place(self) -> Option<usize> {
+    pub(super) fn place(self) -> Option<usize> {
         usize::from(self.0).checked_sub(1)
     }
 }
@@ -145,6 +145,8 @@ pub(super) struct TierStates([TierState; MAX_RATES.len()]);
 pub(super) struct TierState {
     /// Until when the tier must wait before it sends again.
     due_ms: Option<u64>,
+    /// Whether it waits for a newer message than it has, which is chosen and on its way.
+    is_passed_over: bool,
     /// The newest message that came while it waited.
     held: Option<Arc<Message>>,
     /// The offset before the first message that came while it waited.
@@ -171,28 +173,72 @@ impl TierStates {
         self.0.get(tier.place()?)
     }
 
-    /// Whether `message` is to be sent at once; otherwise it is held, in place of an older one.
-    pub(super) fn admit(&mut self, tier: Tier, message: &Arc<Message>, now_ms: u64) -> bool {
-        let Some(state) = tier.place().map(|place| &mut self.0[place]) else { return true };
-        if state.due_ms.is_some() {
-            if state.held.is_none() {
-                state.held_after = message.offset() - 1;
-            }
-            state.held = Some(message.clone());
-            return false;
+    /// Whether `message` is to be sent at once; otherwise it is held, in place of an older one. And
+    /// the time for which the tier has to wait now, if it does not wait already.
+    pub(super) fn admit(
+        &mut self,
+        tier: Tier,
+        message: &Arc<Message>,
+        now_ms: u64,
+    ) -> (bool, Option<u64>) {
+        let Some(place) = tier.place() else { return (true, None) };
+        let state = &mut self.0[place];
+        let mut due_ms = None;
+        // A tier that waits asks when its time has come.
+        if state.due_ms.is_none() || state.is_passed_over {
+            let choices = &message.topic().choices;
+            let offer = choices.offer(place, message, now_ms, tier.interval_ms());
+            state.is_passed_over = offer == Offer::PassedOver;
+            due_ms = match offer {
+                Offer::Taken { due_ms } => {
+                    state.sent(message.offset(), now_ms);
+                    (state.held, state.due_ms) = (None, due_ms);
+                    return (true, due_ms);
+                }
+                Offer::Early { due_ms } => Some(due_ms),
+                Offer::PassedOver => Some(now_ms + tier.interval_ms()),
+            };
+            state.due_ms = due_ms;
         }
-        state.send(tier, message.offset(), now_ms);
-        true
+        if state.held.is_none() {
+            state.held_after = message.offset() - 1;
+        }
+        state.held = Some(message.clone());
+        (false, due_ms)
     }
 
-    /// The time `due_ms` of the tier has come: the message that was held, which is to be sent now.
-    /// Nothing if the tier does not wait for that time, which is of subscribers who have left.
-    pub(super) fn release(&mut self, tier: Tier, due_ms: u64, now_ms: u64) -> Option<Arc<Message>> {
-        let state = &mut self.0[tier.place()?];
+    /// Nobody waits for what the tier holds back.
+    pub(super) fn forget_held(&mut self, tier: Tier) {
+        if let Some(place) = tier.place() {
+            self.0[place].held = None;
+        }
+    }
+
+    /// The time `due_ms` of the tier has come: what is to be sent of what was held, in its order,
+    /// and until when it waits now, if it does. Nothing if the tier does not wait for that time,
+    /// which is of subscribers who have left, or if nothing is held.
+    pub(super) fn release(&mut self, tier: Tier, due_ms: u64, now_ms: u64) -> Option<Turn> {
+        let place = tier.place()?;
+        let state = &mut self.0[place];
         state.due_ms.take_if(|due| *due == due_ms)?;
-        let message = state.held.take().filter(|_| !planted(Fault::ForgetHeld))?;
-        state.send(tier, message.offset(), now_ms);
-        Some(message)
+        let held = state.held.take().filter(|_| !planted(Fault::ForgetHeld))?;
+        let choices = &held.topic().choices;
+        let interval_ms = tier.interval_ms();
+        let mut turn = choices.turn(place, state.held_after, &held, now_ms, interval_ms);
+        if let Some(last) = turn.chosen.last() {
+            state.sent(last.offset(), now_ms);
+            state.held_after = last.offset();
+        }
+        let is_sent = state.held_after == held.offset();
+        // What has not come in all the time comes to nobody who is here.
+        let is_left = turn.due_ms.is_none() && state.is_passed_over;
+        state.is_passed_over = turn.due_ms.is_none() && !is_left;
+        if state.is_passed_over {
+            turn.due_ms = Some(now_ms + interval_ms);
+        }
+        state.due_ms = turn.due_ms;
+        state.held = (!is_sent && !is_left).then_some(held);
+        Some(turn)
     }
 }
 
@@ -202,15 +248,14 @@ impl TierState {
         self.held.is_some()
     }
 
-    fn send(&mut self, tier: Tier, offset: u64, now_ms: u64) {
-        self.due_ms = Some(now_ms + tier.interval_ms());
+    fn sent(&mut self, offset: u64, now_ms: u64) {
         self.sent_offset = offset;
         self.sent_ms = now_ms;
     }
 }
 
 /// When which topics may send to a tier again. In each tier all waits are equally long, so plain
-/// queues keep them in order.
+/// queues keep them in order, but for the moment by which another shard was quicker to choose.
 #[derive(Debug, Default)]
 pub(super) struct TierQueue {
     queues: [VecDeque<Due>; MAX_RATES.len()],
@@ -225,10 +270,9 @@ pub(super) struct Due {
 }
 
 impl TierQueue {
-    /// A message of this topic has been sent to `tier`.
-    pub(super) fn push(&mut self, tier: Tier, (local, topic_id): (u32, u64), now_ms: u64) {
+    /// This topic waits until `ms` before it sends to `tier` again.
+    pub(super) fn push(&mut self, tier: Tier, (local, topic_id): (u32, u64), ms: u64) {
         let Some(place) = tier.place() else { return };
-        let ms = now_ms + tier.interval_ms();
         self.queues[place].push_back(Due { ms, local, topic_id });
     }
 

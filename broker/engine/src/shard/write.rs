@@ -229,7 +229,7 @@ impl<S: Socket> Shard<S> {
     }
 
     /// Writes the outbox; whether it is empty now.
-    fn write_outbox(&mut self, key: Key, now: Now) -> bool {
+    pub(super) fn write_outbox(&mut self, key: Key, now: Now) -> bool {
         while let Some(connection) = self.connections.get_mut(key) {
             let Some(written) = connection.write_outbox() else { return true };
             self.counters.writes.add(1);

@@ -68,7 +68,7 @@ impl Client {
         let topic = random.index(self.memory.len());
         match &self.memory[topic] {
             Some((wish, position)) => (topic, *wish, position.clone()),
-            None => (topic, Wish { snapshot: None, ..Wish::random(random) }, None),
+            None => (topic, Wish { snapshot: None, ..Wish::random(random, self.plan.rate) }, None),
         }
     }
 
@@ -229,7 +229,12 @@ impl Client {
             (false, false) => {
                 let since = self.since(topic, record, random);
                 let presence = record.options(topic).presence && random.one_in(2);
-                Asked::Subscribe { topic, wish: Wish::random(random), since, presence }
+                Asked::Subscribe {
+                    topic,
+                    wish: Wish::random(random, self.plan.rate),
+                    since,
+                    presence,
+                }
             }
         }
     }
@@ -247,7 +252,9 @@ impl Client {
         });
         match wants {
             true => Asked::UnsubscribePattern { pattern },
-            false => Asked::SubscribePattern { pattern, wish: Wish::random(random) },
+            false => {
+                Asked::SubscribePattern { pattern, wish: Wish::random(random, self.plan.rate) }
+            }
         }
     }
 

@@ -29,6 +29,8 @@ pub(super) struct Plan {
     pub(super) disconnects: bool,
     /// Whether bytes never bound a ring, so that what it keeps follows from counts and times.
     pub(super) rings_have_room: bool,
+    /// Most microseconds between two steps.
+    pub(super) step_us_max: u64,
     /// One in so many writes is cut short or interrupted; 0 for none.
     pub(super) unrest: u64,
 }
@@ -38,6 +40,8 @@ pub(super) struct Plan {
 pub(super) struct ClientPlan {
     pub(super) form: WireForm,
     pub(super) pace: Pace,
+    /// The rate that it mostly asks for.
+    pub(super) rate: Option<u32>,
 }
 
 /// How a client reads.
@@ -117,10 +121,11 @@ impl Plan {
                 0 => Pace::Prompt,
                 capacity => Pace::Slow { capacity },
             },
+            rate: None,
         });
         let mut clients: Vec<ClientPlan> = clients.collect();
         read_as_events(&mut clients);
-        Self {
+        let plan = Self {
             disconnects: ["a", "news", "stocks"]
                 .iter()
                 .any(|name| limits.namespaces.of(name).slow_consumer == SlowConsumer::Disconnect),
@@ -137,8 +142,32 @@ impl Plan {
                 deed.weight() * factor
             }),
             rings_have_room,
+            step_us_max: 2_000,
             unrest: random.pick(&[0, 0, 30]),
+        };
+        // A look ahead, so that all other worlds stay what they are.
+        if random.clone().one_in(4) { plan.paced() } else { plan }
+    }
+
+    /// Turns it into a world in which most subscribers have one rate, and time for it. Topics keep
+    /// enough for a shard that lags to give what another one has chosen.
+    fn paced(mut self) -> Self {
+        self.step_us_max = 20_000;
+        self.rings_have_room = true;
+        let limits = &mut self.limits;
+        limits.history_total_bytes_max = Limits::default().history_total_bytes_max;
+        for name in ["", "news", "stocks"] {
+            let namespaces = &mut limits.namespaces;
+            let options =
+                if name.is_empty() { namespaces.default_mut() } else { namespaces.entry(name) };
+            let usual = NamespaceOptions::default();
+            (options.history_messages, options.history_age_ms) =
+                (usual.history_messages, usual.history_age_ms);
+            options.history_bytes = usual.history_bytes * 8;
         }
+        let rate = Some(if self.shards == 1 { 5 } else { 10 });
+        self.clients.iter_mut().for_each(|client| client.rate = rate);
+        self
     }
 }
 

@@ -245,6 +245,11 @@ impl Record {
         life.map_or(&[], |life| &life.messages)
     }
 
+    /// When a message was published.
+    pub(super) fn published(&self, place: &Place) -> Now {
+        self.messages(place.topic, &place.epoch)[place.offset as usize - 1].published
+    }
+
     /// Demands that a message came with the content that was published, and in the same bytes as
     /// to everyone else: promise 6.
     pub(super) fn check_frame(

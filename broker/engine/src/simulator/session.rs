@@ -14,6 +14,7 @@ use super::pages;
 use super::plan::{ClientPlan, Pace};
 use super::presence::Listening;
 use super::record::{Place, Record};
+use super::snapshots::Snapshot;
 use super::stream::EventReader;
 use super::track::Start;
 use super::ways::{PatternWay, Ways};
@@ -47,6 +48,10 @@ pub(super) struct Session {
     pub(super) page_ends: Vec<Option<Position>>,
     /// By topic: whether it is told who comes and goes.
     listening: Vec<Option<Listening>>,
+    /// Of the pattern that was subscribed to last.
+    snapshot: Option<Snapshot>,
+    /// Messages that snapshots did not hold, to come later.
+    promised: Vec<Place>,
     /// Contents of pings that were not answered.
     pings: VecDeque<Vec<u8>>,
     /// Whether the broker may, or must, refuse to go on from the position that was named.
@@ -73,6 +78,8 @@ impl Session {
             wanted_patterns: Vec::new(),
             page_ends: vec![None; topics],
             listening: vec![None; topics],
+            snapshot: None,
+            promised: Vec::new(),
             pings: VecDeque::new(),
             may_be_refused: false,
             must_be_refused: false,
@@ -247,6 +254,11 @@ impl Session {
                     record.summary.count("heads told by pings");
                 }
             }
+            ServerFrame::Event(Event::Snapshot(end)) => {
+                let snapshot = self.snapshot.take();
+                let snapshot = snapshot.unwrap_or_else(|| panic!("none is due: {end:?}"));
+                self.promised.extend(snapshot.end(&end, record));
+            }
             ServerFrame::Event(Event::Presence(change)) => {
                 let topic = record.topic(&change.topic);
                 let listening = self.listening[topic].as_mut();
@@ -266,6 +278,9 @@ impl Session {
         payload: &Payload,
         record: &mut Record,
     ) {
+        if let Some(snapshot) = &mut self.snapshot {
+            snapshot.hear(&place, record);
+        }
         let track = self.ways.track(place.topic, &place.epoch, record);
         let track = track.unwrap_or_else(|| panic!("not subscribed: {place:?}"));
         let passed_over = track.hear(place.offset);
@@ -318,6 +333,7 @@ impl Session {
             }
             (Asked::Unsubscribe { topic }, Ok(ReplyBody::Unsubscribe(_))) => {
                 self.ways.end(topic, sent.now, record);
+                self.promised.clear();
                 self.listening[topic] = None;
                 record.summary.count("subscriptions ended");
             }
@@ -325,6 +341,10 @@ impl Session {
                 let options = record.pattern_options(pattern);
                 let (terms, wants_newest) = (wish.terms(options), wish.wants_newest(options));
                 assert_eq!(reply.mode, terms.mode, "the mode of pattern {pattern}");
+                assert!(self.snapshot.is_none(), "it has not ended: {:?}", self.snapshot);
+                let known = self.ways.known(record);
+                let snapshot = || Snapshot::new(pattern, known, sent.heads.clone());
+                self.snapshot = wants_newest.then(snapshot);
                 let (before, after, asked) = (sent.heads, record.heads(), sent.now);
                 let way = PatternWay { pattern, terms, wants_newest, before, after, asked };
                 self.ways.begin_pattern(way, record);
@@ -332,6 +352,7 @@ impl Session {
             }
             (Asked::UnsubscribePattern { pattern }, Ok(ReplyBody::Unsubscribe(_))) => {
                 self.ways.end_pattern(pattern, sent.now, record);
+                self.promised.clear();
                 record.summary.count("patterns ended");
             }
             (Asked::Publish { topic, payload, .. }, Ok(ReplyBody::Publish(published))) => {
@@ -428,6 +449,12 @@ impl Session {
         }
         assert!(!self.must_be_refused, "what it asked for cannot be recovered");
         assert!(self.asked.is_empty(), "no reply to {:?}", self.asked);
+        assert!(self.snapshot.is_none(), "it has not ended: {:?}", self.snapshot);
         assert!(self.pings.is_empty(), "no pong to {:?}", self.pings);
+        for place in &self.promised {
+            let track = self.ways.track_of(place.topic, &place.epoch);
+            let has = track.is_some_and(|track| track.has(place.offset));
+            assert!(has, "what a snapshot put off never came: {place:?}, {track:?}");
+        }
     }
 }

@@ -62,6 +62,7 @@ impl World {
         self.trace.tell(|| "everything comes to rest".to_owned());
         self.rest();
         self.release_what_is_held();
+        self.check_tiers();
         self.record.now.us += SLICE_MS * 1_000;
         self.tell_presence();
         self.rest();

@@ -106,6 +106,10 @@ impl Session {
             match event.name.as_deref() {
                 Some("subscribed") => self.hear_subscribed(&event, record),
                 Some("gap") => self.hear_gap(&event, record),
+                Some("snapshot") => {
+                    let frame = Frame::of_event(TEXT, event.data().as_bytes().to_vec(), 0);
+                    self.hear_sdk(Codec::Json, frame, record);
+                }
                 Some("close") => {
                     let code =
                         event.data().strip_prefix("{\"code\":").and_then(|rest| rest.get(..4));

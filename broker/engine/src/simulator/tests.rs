@@ -6,7 +6,7 @@ use crate::fault::{Fault, with_fault};
 const SEEDS: u64 = 200;
 
 /// What must have happened somewhere among so many worlds, or they prove little.
-const HAPPENED: [&str; 20] = [
+const HAPPENED: [&str; 22] = [
     "connections closed by the broker",
     "event streams ended by the broker",
     "gaps",
@@ -14,6 +14,7 @@ const HAPPENED: [&str; 20] = [
     "heartbeats",
     "lists of members",
     "lives of topics",
+    "messages at a rate compared",
     "messages passed over",
     "pages of history",
     "patterns ended",
@@ -27,6 +28,7 @@ const HAPPENED: [&str; 20] = [
     "subscriptions recovered",
     "times that a shard fell asleep",
     "turns with lower marks",
+    "whole snapshots",
 ];
 
 #[test]
@@ -51,7 +53,7 @@ fn a_seed_decides_everything() {
 }
 
 /// Every fault that shows on one thread.
-const FAULTS: [Fault; 29] = [
+const FAULTS: [Fault; 31] = [
     Fault::ForgetMailAtJoin,
     Fault::ForgetMailAfterCatchUp,
     Fault::ForgetMailEarly,
@@ -71,7 +73,9 @@ const FAULTS: [Fault; 29] = [
     Fault::CloseEarly,
     Fault::ForgetWhoMoved,
     Fault::CountEveryPattern,
+    Fault::ForgetLastOfSnapshot,
     Fault::ForgetHeld,
+    Fault::ChooseAlone,
     Fault::TellHeadEarly,
     Fault::ForgetWhoLeft,
     Fault::TellChangesTwice,

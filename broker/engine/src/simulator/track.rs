@@ -25,6 +25,24 @@ pub(super) struct Track {
     /// Since when it has its rate, and how many messages came since.
     paced_since: Now,
     heard: u64,
+    /// `None` where what came says nothing of what others get.
+    paced: Option<Paced>,
+}
+
+/// What came to one with a rate.
+#[derive(Clone, Debug)]
+pub(super) struct Paced {
+    /// The newest message when it began.
+    pub(super) after: u64,
+    heard: Vec<u64>,
+}
+
+impl Paced {
+    /// What came after the message at `offset`.
+    pub(super) fn since(&self, offset: u64) -> &[u64] {
+        let begin = self.heard.partition_point(|heard| *heard <= offset);
+        &self.heard[begin..]
+    }
 }
 
 /// How a subscription by name began, as its reply or its handshake told.
@@ -76,6 +94,7 @@ impl Track {
             has_position: terms.mode == Mode::All || last == offset,
             paced_since: asked,
             heard: 0,
+            paced: terms.rate.map(|_| Paced { after: offset, heard: Vec::new() }),
         }
     }
 
@@ -91,6 +110,7 @@ impl Track {
             has_position: false,
             paced_since: begin.asked,
             heard: 0,
+            paced: None,
         }
     }
 
@@ -108,6 +128,7 @@ impl Track {
             (self.excused, self.wants_newest) = (before.excused, before.wants_newest);
         }
         self.has_position = self.terms.mode == Mode::All || before.has_position;
+        self.paced = None;
         self
     }
 
@@ -123,6 +144,12 @@ impl Track {
             }
         }
         (self.terms, self.paced_since, self.heard) = (terms, asked, 0);
+        self.paced = None;
+    }
+
+    /// What came since it has its rate, where others who have it get the same.
+    pub(super) fn paced(&self) -> Option<&Paced> {
+        self.paced.as_ref()
     }
 
     /// The place of the message with this offset.
@@ -142,6 +169,9 @@ impl Track {
         self.last = offset;
         self.has_position = true;
         self.heard += 1;
+        if let Some(paced) = &mut self.paced {
+            paced.heard.push(offset);
+        }
         passed_over
     }
 

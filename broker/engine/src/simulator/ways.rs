@@ -65,6 +65,18 @@ impl Ways {
         Some((Decider::Pattern(way.pattern), way.terms))
     }
 
+    /// The way along this life of a topic, if something of it has come.
+    pub(super) fn track_of(&self, topic: usize, epoch: &str) -> Option<&Track> {
+        self.tracks[topic].iter().find(|track| track.epoch == epoch)
+    }
+
+    /// Of each topic, whether its messages come through some subscription.
+    pub(super) fn known(&self, record: &Record) -> Vec<bool> {
+        let is_named = self.named.iter().enumerate();
+        let by_pattern = |topic| self.patterns.iter().any(|way| record.matches(way.pattern, topic));
+        is_named.map(|(topic, named)| named.is_some() || by_pattern(topic)).collect()
+    }
+
     /// The way along this life of a topic, if anything of it may come.
     pub(super) fn track(
         &mut self,

@@ -22,8 +22,12 @@ pub(super) struct Terms {
 }
 
 impl Wish {
-    pub(super) fn random(random: &mut Random) -> Self {
-        let rate = random.one_in(4).then(|| random.pick(&MAX_RATES));
+    /// What somebody asks for who mostly has the rate `usual`.
+    pub(super) fn random(random: &mut Random, usual: Option<u32>) -> Self {
+        let rate = match usual {
+            Some(_) if !random.one_in(4) => usual,
+            _ => random.one_in(4).then(|| random.pick(&MAX_RATES)),
+        };
         let modes = [Some(Mode::All), Some(Mode::Latest), None];
         let mode = random.pick(if rate.is_some() { &modes[1..] } else { &modes });
         Self { mode, rate, snapshot: random.pick(&[None, None, Some(true), Some(false)]) }

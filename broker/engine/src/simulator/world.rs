@@ -77,7 +77,7 @@ impl World {
     /// Lives until its end, and gives what happened.
     pub(super) fn run(mut self) -> Summary {
         for _ in 0..self.plan.steps {
-            self.record.now.us += self.random.below(2_000);
+            self.record.now.us += self.random.below(self.plan.step_us_max);
             let deed = Deed::ALL[self.random.weighted(&self.plan.weights)];
             self.perform(deed);
             self.check_step();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use fanfare_protocol::{Position, TopicName, TopicPattern};
 use smallvec::SmallVec;
 
+use super::message::Message;
 use super::presence::{MemberId, MemberName, Presence, PresenceSnapshot};
 use super::table::TopicTable;
 use super::topic::{ShardInterest, Topic};
@@ -180,11 +181,9 @@ impl TopicTable {
         topic.lock().interest[shard].by_pattern = false;
     }
 
-    /// The topic's newest offset, whether that message is kept, and whether older ones may still
-    /// wait in the shard's mailbox.
-    pub(crate) fn newest(&self, topic: &Topic, shard: usize) -> (u64, bool, bool) {
-        let state = topic.lock();
-        (state.head(), !state.ring.is_empty(), self.has_mail(shard))
+    /// The topic's newest message, if it is kept.
+    pub(crate) fn newest(topic: &Topic) -> Option<Arc<Message>> {
+        topic.lock().ring.newest().cloned()
     }
 
     /// Who is on a topic: at most `limit` of them. `None` if there is no such topic.

@@ -4,6 +4,7 @@
 
 #[cfg(any(test, feature = "simulator"))]
 mod audit;
+mod choices;
 mod epoch;
 mod frame_parts;
 mod history;
@@ -26,6 +27,7 @@ pub use report::{TopicOrder, TopicReport};
 pub use table::{PublishError, Published, TopicTable};
 pub use topic::Topic;
 
+pub(crate) use choices::{Offer, Turn};
 pub(crate) use frame_parts::FrameParts;
 #[cfg(all(test, feature = "shuttle"))]
 pub(crate) use interest::Joined;

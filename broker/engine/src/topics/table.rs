@@ -320,6 +320,7 @@ impl TopicTable {
             let freed = state.expire(&topic.options, &self.limits, now);
             let idle = state.is_idle();
             drop(state);
+            topic.choices.sweep(now.ms());
             self.history_bytes.fetch_sub(freed, Ordering::Relaxed);
             if idle {
                 self.retire_if_idle(topic.name());
@@ -368,17 +369,22 @@ impl TopicTable {
         let mut state = topic.lock();
         if state.is_idle() {
             state.retired = true;
+            topic.choices.close();
             topics.remove(name);
             self.topic_count.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
 
-/// Messages hold their topics and rings hold messages, so a table that goes away breaks the ring.
+/// Messages hold their topics, and rings and choices hold messages, so a table that goes away
+/// breaks the ring.
 impl Drop for TopicTable {
     fn drop(&mut self) {
         for stripe in &self.stripes {
-            stripe.write().drain().for_each(|(_, topic)| topic.lock().ring = Ring::default());
+            stripe.write().drain().for_each(|(_, topic)| {
+                topic.lock().ring = Ring::default();
+                topic.choices.close();
+            });
         }
     }
 }

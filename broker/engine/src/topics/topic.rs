@@ -5,6 +5,7 @@ use std::sync::Arc;
 use fanfare_protocol::{Payload, TopicName};
 use smallvec::SmallVec;
 
+use super::choices::Choices;
 use super::epoch::Epoch;
 use super::keys::RecentKeys;
 use super::message::Message;
@@ -26,6 +27,8 @@ pub struct Topic {
     pub(crate) options: Arc<NamespaceOptions>,
     /// Its namespace's place in the counters.
     pub(super) counted: u8,
+    /// What shards have chosen for their subscribers with a rate.
+    pub(crate) choices: Choices,
     state: Mutex<TopicState>,
 }
 
@@ -108,7 +111,8 @@ impl Topic {
             lingers_until_ms: 0,
             retired: false,
         };
-        Self { id, name, epoch, options, counted, state: Mutex::new(state) }
+        let (choices, state) = (Choices::default(), Mutex::new(state));
+        Self { id, name, epoch, options, counted, choices, state }
     }
 
     /// A topic outside of any table.

@@ -1,8 +1,8 @@
 //! Event streams, byte for byte: golden vectors, the examples of `SPEC.md`, and their measure.
 
 use fanfare_protocol::{
-    CloseCode, Gap, MessageHead, Mode, PatternSubscribed, Payload, Position, StreamEvent,
-    Subscribed,
+    CloseCode, Gap, MessageHead, Mode, PatternSubscribed, Payload, Position, SnapshotEnd,
+    StreamEvent, Subscribed,
 };
 use serde::{Deserialize, Serialize};
 
@@ -78,27 +78,42 @@ fn each_event(mut take: impl FnMut(&str, &str, StreamEvent<'_>)) {
     let (id, next) = (position(123_456), position(123_457));
     let topic = "ticks.AAPL";
     let recovered = Subscribed { recovered: true, mode: Mode::Latest, ..subscribed() };
+    let ping_interval_ms = 25_000;
     let with_newest = Subscribed { snapshot: true, ..subscribed() };
     take(
         "subscribed",
         "The stream of one topic begins behind its newest message.",
-        StreamEvent::Subscribed { topic, subscribed: &subscribed(), id: Some(&id) },
+        StreamEvent::Subscribed {
+            topic,
+            subscribed: &subscribed(),
+            id: Some(&id),
+            ping_interval_ms,
+        },
     );
     take(
         "subscribed_recovered",
         "A stream goes on; what follows the id comes first.",
-        StreamEvent::Subscribed { topic, subscribed: &recovered, id: Some(&position(123_440)) },
+        StreamEvent::Subscribed {
+            topic,
+            subscribed: &recovered,
+            id: Some(&position(123_440)),
+            ping_interval_ms,
+        },
     );
     take(
         "subscribed_of_several",
         "One of several topics; its newest message follows.",
-        StreamEvent::Subscribed { topic, subscribed: &with_newest, id: None },
+        StreamEvent::Subscribed { topic, subscribed: &with_newest, id: None, ping_interval_ms },
     );
     let of_pattern = PatternSubscribed { topics: 12, mode: Mode::All };
     take(
         "subscribed_pattern",
         "A pattern.",
-        StreamEvent::PatternSubscribed { pattern: "news.*", subscribed: of_pattern },
+        StreamEvent::PatternSubscribed {
+            pattern: "news.*",
+            subscribed: of_pattern,
+            ping_interval_ms,
+        },
     );
     for (name, description, payload) in [
         ("message", "A JSON payload.", Payload::json(r#"{"p":187.23}"#).expect("JSON")),
@@ -122,6 +137,12 @@ fn each_event(mut take: impl FnMut(&str, &str, StreamEvent<'_>)) {
         "gap_of_several",
         "Messages of one of several topics are lost.",
         StreamEvent::Gap { gap: &gap(), id: None },
+    );
+    let end = SnapshotEnd { topic: "news.*".to_owned(), messages: 12, later: 0 };
+    take(
+        "snapshot",
+        "The newest messages of a pattern's topics have come.",
+        StreamEvent::SnapshotEnd(&end),
     );
     take(
         "place",

@@ -4,7 +4,7 @@ use fanfare_protocol::{
     Command, Connect, Connected, Drain, ErrorCode, ErrorReply, Event, Gap, History, HistoryMessage,
     HistoryPage, Member, MessagePush, Mode, PatternSubscribed, Payload, Ping, Position, Presence,
     PresenceChange, PresenceList, Publish, Published, Reply, ReplyBody, Request, ServerFrame,
-    Subscribe, Subscribed, Unsubscribe, Unsubscribed,
+    SnapshotEnd, Subscribe, Subscribed, Unsubscribe, Unsubscribed,
 };
 
 /// A value with what its vector is for.
@@ -356,5 +356,11 @@ pub(crate) fn pushes() -> Vec<Named<ServerFrame>> {
         event("drain", "The broker will close.", Event::Drain(Drain { window_ms: 15_000 })),
         named("gap", "Messages 42 to 57 are lost.", gap(42, 57)),
         named("gap_of_one", "A gap holds one message at least.", gap(u64::MAX, u64::MAX)),
+        event("snapshot", "The newest messages of 57 topics came before it.", snapshot(0)),
+        event("snapshot_in_parts", "Those of three more are still to come.", snapshot(3)),
     ]
+}
+
+fn snapshot(later: u64) -> Event {
+    Event::Snapshot(SnapshotEnd { topic: "ticks.*".to_owned(), messages: 57, later })
 }

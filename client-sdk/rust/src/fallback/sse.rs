@@ -21,8 +21,8 @@ use crate::link::Loss;
 /// The longest time for which a broker may send a client away.
 const RETRY_MAX: Duration = Duration::from_secs(3_600);
 
-/// How often a broker is expected to give a sign of life unless it says otherwise: the default of
-/// its ping interval.
+/// How often a broker is expected to give a sign of life until it has said how often it does: the
+/// default of its ping interval.
 const PING_INTERVAL: Duration = Duration::from_secs(25);
 
 /// The task of one stream.
@@ -172,6 +172,10 @@ fn meaning(event: &StreamEvent, retry_ms: Option<u64>) -> Result<Option<Pushed>,
                 return Err(strange());
             }
             Pushed::Event(Event::Gap(gap))
+        }
+        "snapshot" => {
+            let end = serde_json::from_str(data).map_err(|_| strange())?;
+            Pushed::Event(Event::Snapshot(end))
         }
         "close" => {
             let Close { code, reason } = serde_json::from_str(data).map_err(|_| strange())?;

@@ -11,7 +11,7 @@ use fanfare_client::{
 use tokio::time::timeout;
 
 use crate::web_proxy::{Refuses, WebProxy};
-use crate::{SOON, next, next_missed, start, start_with_history};
+use crate::{SOON, next, next_missed, next_snapshot, start, start_with_history};
 
 /// What each transport falls back from.
 const BLOCKED: [(Refuses, Transport); 2] =
@@ -197,6 +197,11 @@ async fn patterns_modes_and_rates_work_over_events() {
     assert_eq!((message.topic.as_str(), message.payload.as_text()), ("news.a.b", Some("2")));
     client.publish("ticks.A", Payload::text("3")).await.unwrap();
     assert_eq!(next(&mut newest).await.payload, Payload::text("3"));
+    client.publish("stocks.A", Payload::text("4")).await.unwrap();
+    let snapshot = SubscribeOptions::new().snapshot(true);
+    let mut stocks = client.subscribe_with("stocks.*", snapshot).await.unwrap();
+    assert_eq!(next(&mut stocks).await.payload, Payload::text("4"));
+    assert_eq!(next_snapshot(&mut stocks).await, ("stocks.*".to_owned(), 1, 0));
     server.stop().await;
 }
 

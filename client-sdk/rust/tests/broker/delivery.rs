@@ -10,7 +10,7 @@ use fanfare_client::{
 };
 
 use crate::proxy::Proxy;
-use crate::{next, next_update, publish, start};
+use crate::{next, next_snapshot, next_update, publish, start};
 
 async fn say(client: &Client, topic: &str, text: &str) {
     client.publish(topic, Payload::text(text)).await.expect("published");
@@ -47,6 +47,7 @@ async fn a_pattern_gets_topics_that_are_there_and_topics_that_come() {
         // What the first pattern covers already is not sent once more for the second one.
         let expected = of_each([("news.A", "old")]);
         assert_eq!(next_of_each(&mut everything, 1).await, expected);
+        assert_eq!(next_snapshot(&mut everything).await, (">".to_owned(), 1, 0));
         for (topic, text) in [("ticks.A", "new"), ("ticks.C", "first"), ("ticks.A.x", "deep")] {
             say(&publisher, topic, text).await;
         }
@@ -68,6 +69,7 @@ async fn a_pattern_that_was_away_says_so_and_begins_with_the_newest_messages() {
     let subscriber = quick.connect().await.unwrap();
     let snapshot = SubscribeOptions::new().snapshot(true);
     let mut ticks = subscriber.subscribe_with("ticks.*", snapshot).await.unwrap();
+    assert_eq!(next_snapshot(&mut ticks).await, ("ticks.*".to_owned(), 0, 0));
     say(&publisher, "ticks.A", "seen").await;
     assert_eq!(next(&mut ticks).await.offset, 1);
     proxy.cut();
@@ -87,6 +89,7 @@ async fn a_pattern_that_was_away_says_so_and_begins_with_the_newest_messages() {
     }
     let expected = of_each([("ticks.A", "newest"), ("ticks.B", "of a new topic")]);
     assert_eq!(next_of_each(&mut ticks, 2).await, expected);
+    assert_eq!(next_snapshot(&mut ticks).await, ("ticks.*".to_owned(), 2, 0));
     say(&publisher, "ticks.A", "live").await;
     let message = next(&mut ticks).await;
     assert_eq!((message.offset, message.payload.as_text()), (4, Some("live")));
@@ -170,6 +173,8 @@ async fn the_namespace_decides_what_the_subscription_does_not_ask() {
         .unwrap_err();
     assert!(matches!(error, Error::SubscribedOtherwise { .. }), "{error:?}");
     let mut all = subscriber.subscribe("board.*").await.unwrap();
+    // Of the topic that there is, this client gets the newest already.
+    assert_eq!(next_snapshot(&mut all).await, ("board.*".to_owned(), 0, 0));
     say(&publisher, "board.B", "first").await;
     assert_eq!(next(&mut all).await.topic.as_str(), "board.B");
     server.stop().await;

@@ -43,6 +43,14 @@ async fn next(subscription: &mut Subscription) -> Message {
     }
 }
 
+/// The pattern of the snapshot that has come, how many messages it had, and how many follow later.
+async fn next_snapshot(subscription: &mut Subscription) -> (String, u64, u64) {
+    match next_update(subscription).await {
+        Update::Snapshot(end) => (end.pattern.to_string(), end.messages, end.later),
+        other => panic!("{other:?} instead of the end of a snapshot"),
+    }
+}
+
 async fn next_missed(subscription: &mut Subscription) -> Missed {
     match next_update(subscription).await {
         Update::Gap(gap) => gap.missed,
