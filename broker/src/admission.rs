@@ -249,7 +249,7 @@ impl AdmissionWatch {
 impl Refusal {
     pub(crate) const ALL: [Self; 3] = [Self::Descriptors, Self::Limit, Self::Memory];
 
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Descriptors => "descriptors",
             Self::Limit => "limit",

@@ -52,18 +52,18 @@ impl Room {
     }
 }
 
-/// Tells in the log for how many connections there is room, and how to have more where it is
-/// little. `raised_from`: what the limit of open files was before it was raised.
+/// Tells in the log how many connections there may be at most, what the limit of open files is and
+/// was before it was raised, and how to have more where it is little.
 pub(crate) fn tell(connections_max: usize, raised_from: Option<u64>) {
     let open_files_max = getrlimit(Resource::Nofile).current;
-    // As many as can be counted is no limit.
-    let connections_max = Some(connections_max).filter(|most| *most != usize::MAX);
+    // With neither limit memory alone bounds them.
+    let connections_max = Some(connections_max).filter(|most| *most < usize::MAX);
     if connections_max.is_some_and(|most| most < FEW) {
         let how = "ulimit -Hn, LimitNOFILE= in systemd, or limits.connections if it is set";
         warn!(
             target: target::NODE,
             connections_max, open_files_max, raised_from, how,
-            "there is room for few connections; raise the hard limit of open files"
+            "there is room for few connections"
         );
     } else {
         let what = "room for connections";

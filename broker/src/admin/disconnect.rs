@@ -9,10 +9,12 @@ use axum::response::Response;
 use fanfare_engine::ConnectionTarget;
 use fanfare_protocol::CloseCode;
 use serde::{Deserialize, Serialize};
+use tracing::info;
 
 use super::Admin;
 use super::problem::{problem, refuse_pages};
 use super::view::json;
+use crate::logs::target;
 use crate::shard::{self, Disconnect};
 
 /// The body of `POST /v1/disconnect`: which connections, by one of the first two.
@@ -66,7 +68,10 @@ pub(super) async fn disconnect(
     let (target, code) = (order.target.clone(), order.code.0);
     match shard::disconnect(&admin.questions, order).await {
         0 => problem(StatusCode::NOT_FOUND, &nobody(&target)),
-        closed => json(&Disconnected { closed, code }),
+        closed => {
+            info!(target: target::CONNECTIONS, closed, code, by = "an operator", "disconnected");
+            json(&Disconnected { closed, code })
+        }
     }
 }
 

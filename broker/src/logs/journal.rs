@@ -23,6 +23,8 @@ pub(crate) struct Journal(Mutex<Causes>);
 #[derive(Debug, Default)]
 struct Causes {
     accept_errors: Repeats,
+    /// By what there was too little of.
+    turned_away: Vec<(&'static str, Repeats)>,
     /// By code; there are as many as the broker has.
     closed: Vec<(CloseCode, Repeats)>,
     /// By status; there are as many as the broker answers with.
@@ -35,6 +37,14 @@ impl Journal {
         let due = self.0.lock().accept_errors.note(1, now);
         if let Some(count) = due {
             warn!(target: CONNECTIONS, %error, count, "{CANNOT_ACCEPT}");
+        }
+    }
+
+    /// A connection was refused for want of room; `cause` is what there was too little of.
+    pub(crate) fn turned_away(&self, cause: &'static str, now: Now) {
+        let due = of(&mut self.0.lock().turned_away, cause).note(1, now);
+        if let Some(count) = due {
+            warn!(target: CONNECTIONS, cause, count, "{TURNED_AWAY}");
         }
     }
 
@@ -67,6 +77,11 @@ impl Journal {
         if let Some(count) = causes.accept_errors.due(now) {
             warn!(target: CONNECTIONS, count, "{CANNOT_ACCEPT}");
         }
+        for (cause, repeats) in &mut causes.turned_away {
+            if let Some(count) = repeats.due(now) {
+                warn!(target: CONNECTIONS, cause, count, "{TURNED_AWAY}");
+            }
+        }
         for (code, repeats) in &mut causes.closed {
             if let Some(count) = repeats.due(now) {
                 tell_closed(*code, count, None);
@@ -81,6 +96,7 @@ impl Journal {
 }
 
 const CANNOT_ACCEPT: &str = "cannot accept connections; those that are open go on";
+const TURNED_AWAY: &str = "connections refused for want of room; those that are open go on";
 const CLOSED: &str = "connections closed by the broker";
 
 /// What a problem document says, where the reply is one.

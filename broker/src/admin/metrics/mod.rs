@@ -24,8 +24,8 @@ use values::Scrape;
 pub(super) struct Metrics {
     pub(super) topics: Arc<TopicTable>,
     pub(super) meter: Meter,
-    pub(super) admission: Arc<Admission>,
     pub(super) logs: LogControl,
+    pub(super) admission: Arc<Admission>,
     /// True while the broker stops.
     pub(super) stopping: watch::Receiver<bool>,
     pub(super) started: SystemTime,

@@ -150,6 +150,7 @@ impl Requests {
                 Arrival::One(stream, peer) => {
                     self.door.refusals_left -= 1;
                     self.context.admission.count_refused(refusal);
+                    self.context.journal.turned_away(refusal.name(), now);
                     if self.admit(stream, peer, Some(refusal), now) {
                         self.door.refused += 1;
                     }
