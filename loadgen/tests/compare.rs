@@ -78,7 +78,9 @@ fn every_transport_is_counted_byte_by_byte() {
             assert_eq!(number(running, "connections"), connections, "{way}");
             let (seconds, clients) = (run["seconds"].as_f64().expect("a number"), CLIENTS as f64);
             let due = clients * seconds / 0.2;
-            assert!((polls as f64 - due).abs() <= due / 4.0, "{way}: {polls} of {due} polls");
+            // A busy machine makes fewer of them, but nothing makes more.
+            assert!(polls as f64 <= due * 1.25, "{way}: {polls} of {due} polls");
+            assert!(polls >= CLIENTS, "{way}: {polls} polls");
             assert!(number(counts, "missed") > 0, "20 messages/s, 5 polls/s: {run}");
         }
         if matches!(way, "raw" | "sdk-json" | "sdk-msgpack") {
