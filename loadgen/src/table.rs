@@ -17,6 +17,36 @@ impl Table {
     }
 }
 
+/// Figures of rounds, each in a line: its median, and the largest where there are several.
+#[derive(Debug)]
+pub(crate) struct RoundLines<'a, R> {
+    pub(crate) table: Table,
+    median: &'a R,
+    rounds: &'a [R],
+}
+
+impl<'a, R> RoundLines<'a, R> {
+    pub(crate) fn new(median: &'a R, rounds: &'a [R]) -> Self {
+        let mut table = Table::default();
+        if rounds.len() > 1 {
+            table.line(["", "median", "largest"]);
+        }
+        Self { table, median, rounds }
+    }
+
+    /// Adds the figure with its unit.
+    pub(crate) fn row(
+        &mut self,
+        label: &str,
+        figure: &dyn Fn(&R) -> f64,
+        text: &dyn Fn(f64) -> String,
+    ) {
+        let largest = self.rounds.iter().map(figure).max_by(f64::total_cmp);
+        let largest = largest.filter(|_| self.rounds.len() > 1).map(text).unwrap_or_default();
+        self.table.line([label.to_owned(), text(figure(self.median)), largest]);
+    }
+}
+
 impl std::fmt::Display for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let columns = self.0.iter().map(Vec::len).max().unwrap_or_default();

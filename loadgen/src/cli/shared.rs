@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::{Result, ensure};
 use clap::Args;
 
 use super::values::{duration, size};
@@ -125,6 +126,20 @@ pub(crate) struct GeneratorArgs {
 }
 
 impl GeneratorArgs {
+    /// Demands that one process may open so many connections. `what` is made by it.
+    ///
+    /// # Errors
+    /// If it may not; the caller's to mend.
+    pub(crate) fn check_one_process(&self, what: &str, connections: u32) -> Result<()> {
+        let most = self.means().process_connections_max;
+        ensure!(
+            connections <= most,
+            "{what} is made by one process, which may open {most} connections here; {connections} \
+             were asked for"
+        );
+        Ok(())
+    }
+
     /// The means that these arguments and this system allow.
     #[must_use]
     pub(crate) fn means(&self) -> Means {

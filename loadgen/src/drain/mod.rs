@@ -99,13 +99,7 @@ pub(crate) fn run(args: &DrainArgs) -> Result<bool> {
         "a raw stream has no words for when to come back; use --transport json or msgpack"
     );
     let shape = args.audience.covering_shape()?;
-    let most = args.generator.means().process_connections_max;
-    ensure!(
-        shape.connections <= most,
-        "the clients of a drain are in one process, which may open {most} connections here; \
-         {} were asked for",
-        shape.connections
-    );
+    args.generator.check_one_process("a drain", shape.connections)?;
     let ends = (&args.server, &args.generator);
     let document =
         rounds::run(args.audience.topics.rounds, ends, asked(args), |label, progress| {

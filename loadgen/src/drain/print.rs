@@ -2,7 +2,7 @@
 
 use super::{Asked, Round};
 use crate::report::Document;
-use crate::table::{self, Table};
+use crate::table::{self, RoundLines, Table};
 
 pub(super) fn print(document: &Document<Asked, Round>) {
     let asked = &document.load;
@@ -35,14 +35,9 @@ fn seconds(counts: &[u64]) -> String {
 }
 
 fn lines(median: &Round, rounds: &[Round]) -> Table {
-    let mut lines = Table::default();
-    if rounds.len() > 1 {
-        lines.line(["", "median", "largest"]);
-    }
+    let mut lines = RoundLines::new(median, rounds);
     let mut row = |label: &str, figure: &dyn Fn(&Round) -> f64, text: &dyn Fn(f64) -> String| {
-        let largest = rounds.iter().map(figure).max_by(f64::total_cmp);
-        let largest = largest.filter(|_| rounds.len() > 1).map(text).unwrap_or_default();
-        lines.line([label.to_owned(), text(figure(median)), largest]);
+        lines.row(label, figure, text);
     };
     let seconds = |seconds: f64| format!("{seconds:.3} s");
     let ratio = |ratio: f64| format!("{ratio:.2}");
@@ -63,5 +58,5 @@ fn lines(median: &Round, rounds: &[Round]) -> Table {
     row("until the publisher was closed", &|r| r.publisher_seconds, &seconds);
     row("deliveries per second meanwhile", &|r| r.deliveries_per_second, &count);
     row("  latency p99", &|r| r.response_us.p99, &table::us);
-    lines
+    lines.table
 }

@@ -96,13 +96,7 @@ pub(crate) fn run(args: &StormArgs) -> Result<bool> {
         "a raw stream has no epoch to come back with; use --transport json or msgpack"
     );
     let shape = args.audience.covering_shape()?;
-    let most = args.generator.means().process_connections_max;
-    ensure!(
-        shape.connections <= most,
-        "a storm is made by one process, which may open {most} connections here; \
-         {} were asked for",
-        shape.connections
-    );
+    args.generator.check_one_process("a storm", shape.connections)?;
     let ends = (&args.server, &args.generator);
     let asked = asked(args);
     let document = rounds::run(args.audience.topics.rounds, ends, asked, |label, progress| {

@@ -3,7 +3,7 @@
 use super::{Asked, Round};
 use crate::memory::Memory;
 use crate::report::Document;
-use crate::table::{self, Table};
+use crate::table::{self, RoundLines, Table};
 
 pub(super) fn print(document: &Document<Asked, Round>) {
     let asked = &document.load;
@@ -32,14 +32,9 @@ pub(super) fn print(document: &Document<Asked, Round>) {
 }
 
 fn lines(asked: &Asked, median: &Round, rounds: &[Round]) -> Table {
-    let mut lines = Table::default();
-    if rounds.len() > 1 {
-        lines.line(["", "median", "largest"]);
-    }
+    let mut lines = RoundLines::new(median, rounds);
     let mut row = |label: &str, figure: &dyn Fn(&Round) -> f64, text: &dyn Fn(f64) -> String| {
-        let largest = rounds.iter().map(figure).max_by(f64::total_cmp);
-        let largest = largest.filter(|_| rounds.len() > 1).map(text).unwrap_or_default();
-        lines.line([label.to_owned(), text(figure(median)), largest]);
+        lines.row(label, figure, text);
     };
     let seconds = |seconds: f64| format!("{seconds:.3} s");
     let count = |number: f64| table::count(number as u64);
@@ -67,6 +62,6 @@ fn lines(asked: &Asked, median: &Round, rounds: &[Round]) -> Table {
     }
     let all = u64::from(asked.connections);
     let recovered = format!("{} of {}", table::count(least), table::count(all));
-    lines.line(["clients that recovered, in the worst round".to_owned(), recovered]);
-    lines
+    lines.table.line(["clients that recovered, in the worst round".to_owned(), recovered]);
+    lines.table
 }
