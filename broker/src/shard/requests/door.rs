@@ -23,13 +23,13 @@ const ACCEPTS_PER_TURN: usize = 64;
 /// one tick: stragglers are told at once.
 pub(crate) const REFUSALS_MAX: usize = 16;
 
-/// Refusals that each tick allows beside those that ticks before have left: 20 a second, which take
-/// a thousandth of a core, however many want in.
-const REFUSALS_PER_TICK: usize = 1;
+/// Ticks that must pass for one refusal, beside those that ticks before have left: 5 a second,
+/// which those who are connected do not feel, however many want in.
+const TICKS_PER_REFUSAL: usize = 4;
 
 /// Fewer are not begun with: several in a row cost less each than one now and then, which finds
 /// every cache cold.
-const REFUSALS_BATCH: usize = 8;
+const REFUSALS_BATCH: usize = 4;
 
 pub(super) struct Door {
     /// None once the broker stops.
@@ -40,8 +40,8 @@ pub(super) struct Door {
     places: usize,
     /// Connections that are here only to be refused. They have no place.
     pub(super) refused: usize,
-    /// How many more may begin to be refused.
-    refusals_left: usize,
+    /// Ticks that have passed and were not spent on refusals.
+    ticks_left: usize,
 }
 
 /// What `accept` found.
@@ -58,7 +58,7 @@ impl Door {
             is_watched: false,
             places: 0,
             refused: 0,
-            refusals_left: REFUSALS_MAX,
+            ticks_left: REFUSALS_MAX * TICKS_PER_REFUSAL,
         }
     }
 
@@ -139,16 +139,17 @@ impl Requests {
     /// waiting.
     pub(in crate::shard) fn look_at_door(&mut self, now: Now) -> bool {
         self.return_places();
-        self.door.refusals_left = (self.door.refusals_left + REFUSALS_PER_TICK).min(REFUSALS_MAX);
+        let most = REFUSALS_MAX * TICKS_PER_REFUSAL;
+        self.door.ticks_left = (self.door.ticks_left + 1).min(most);
         let Some(refusal) = self.context.admission.refusal() else { return self.accept(now) };
         self.door.watch(false, &self.registry);
-        if self.door.refusals_left < REFUSALS_BATCH {
+        if self.door.ticks_left < REFUSALS_BATCH * TICKS_PER_REFUSAL {
             return false;
         }
-        while self.door.refused < REFUSALS_MAX && self.door.refusals_left > 0 {
+        while self.door.refused < REFUSALS_MAX && self.door.ticks_left >= TICKS_PER_REFUSAL {
             match self.door.next() {
                 Arrival::One(stream, peer) => {
-                    self.door.refusals_left -= 1;
+                    self.door.ticks_left -= TICKS_PER_REFUSAL;
                     self.context.admission.count_refused(refusal);
                     self.context.journal.turned_away(refusal.name(), now);
                     if self.admit(stream, peer, Some(refusal), now) {
