@@ -234,9 +234,9 @@ impl LocalTopic {
 
     /// The offset up to which a subscriber in this tier, who is not behind, has what it is to get.
     pub(super) fn served(&self, key: Key, tier: Tier) -> u64 {
-        let held = self.tiers.as_deref().and_then(|tiers| tiers.held(tier));
+        let unsent_after = self.tiers.as_deref().and_then(|tiers| tiers.unsent_after(tier));
         let joined_at = self.fresh.get(&key).copied().unwrap_or(0);
-        held.map_or(self.newest, |(_, after)| after).max(joined_at)
+        unsent_after.unwrap_or(self.newest).max(joined_at)
     }
 
     /// The message that this tier holds back from a subscriber.

@@ -151,6 +151,9 @@ pub(super) struct TierState {
     held: Option<Arc<Message>>,
     /// The offset before the first message that came while it waited.
     held_after: u64,
+    /// The offset after which nothing was sent although nothing is held: what was held is left
+    /// out for a newer message, which has not come yet.
+    left_after: Option<u64>,
     /// The newest message that was sent.
     pub(super) sent_offset: u64,
     /// When it was sent, or since when the next ping is to tell it again.
@@ -167,6 +170,12 @@ impl TierStates {
     pub(super) fn held(&self, tier: Tier) -> Option<(&Arc<Message>, u64)> {
         let state = self.get(tier)?;
         Some((state.held.as_ref()?, state.held_after))
+    }
+
+    /// The offset after which a tier has sent nothing, if that is not the newest.
+    pub(super) fn unsent_after(&self, tier: Tier) -> Option<u64> {
+        let state = self.get(tier)?;
+        state.left_after.or_else(|| state.holds().then_some(state.held_after))
     }
 
     pub(super) fn get(&self, tier: Tier) -> Option<&TierState> {
@@ -237,6 +246,7 @@ impl TierStates {
             turn.due_ms = Some(now_ms + interval_ms);
         }
         state.due_ms = turn.due_ms;
+        state.left_after = (!is_sent && is_left).then_some(state.held_after);
         state.held = (!is_sent && !is_left).then_some(held);
         Some(turn)
     }
@@ -249,8 +259,8 @@ impl TierState {
     }
 
     fn sent(&mut self, offset: u64, now_ms: u64) {
-        self.sent_offset = offset;
-        self.sent_ms = now_ms;
+        (self.sent_offset, self.sent_ms) = (offset, now_ms);
+        self.left_after = None;
     }
 }
 

@@ -26,8 +26,9 @@ struct Tiers {
     is_closed: bool,
 }
 
-/// How many of the last choices a shard that lags can still follow.
-const RECENT: usize = 4;
+/// How many of the last choices a shard that lags can still follow: over a second's at the fastest
+/// rate.
+const RECENT: usize = 16;
 
 /// The choices for one tier.
 #[derive(Debug, Default)]
